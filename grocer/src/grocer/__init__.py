@@ -1,0 +1,1 @@
+"""Grocer: the reference system, a supermarket chain whose shopping baskets become orders."""

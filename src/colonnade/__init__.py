@@ -1,0 +1,1 @@
+"""Colonnade: build and run a system of services, on a laptop and as a fleet, from one code base."""

@@ -1,0 +1,1 @@
+"""Brokers carry messages between services."""

@@ -1,0 +1,50 @@
+"""The broker's port: carries messages between services, in the order of their chains or not."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+__all__ = ["Broker", "Carried", "Receiver", "Subscription"]
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """One message on the broker: its place in its chain, its key and its envelope.
+
+    `seq` is the position in the producer's outbox, `prev` the seq before it in this topic's partition; `history`
+    identifies the producer's store, so that numbers of a restored one are not taken for those of the lost one.
+    """
+
+    source: str
+    history: UUID
+    topic: str
+    partition: int
+    seq: int
+    prev: int
+    key: str
+    envelope: bytes
+
+
+Receiver = Callable[[Sequence[Carried]], Awaitable[None]]
+"""Takes messages over: when it returns they are durable at the consumer and will not be asked for again."""
+
+
+class Subscription(Protocol):
+    """A consumer's interest in topics."""
+
+    async def close(self) -> None:
+        """Receive nothing more; what is being received is finished first."""
+
+
+class Broker(Protocol):
+    """Publishes durably and delivers at least once to every group; may lose, double and reorder."""
+
+    async def publish(self, messages: Sequence[Carried]) -> None:
+        """Return when every message is durable at the broker or at all of its consumers; else raise."""
+
+    async def subscribe(self, group: str, topics: Sequence[str], receive: Receiver) -> Subscription:
+        """Hand the messages of `topics` to `receive`, once for the whole `group` of instances."""
+
+    async def close(self) -> None:
+        """Stop delivering and let go of connections."""

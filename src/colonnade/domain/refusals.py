@@ -1,0 +1,95 @@
+"""Refusals: what the business answers when a rule forbids what was asked."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform, get_type_hints
+
+__all__ = ["Conflict", "Forbidden", "Invalid", "NotFound", "Refusal"]
+
+if TYPE_CHECKING:
+
+    @dataclass_transform(field_specifiers=())
+    class _FieldsMeta(type):
+        pass
+
+else:
+    _FieldsMeta = type
+
+
+class Refusal(Exception, metaclass=_FieldsMeta):
+    """An answer that says no: of a kind (invalid, not found, conflict, forbidden), with a code and fields.
+
+    A subclass states its rule as its docstring and its data as annotated fields, which its constructor takes in
+    order or by name. What a refused command recorded is dropped; the refusal itself is kept as the command's answer.
+    """
+
+    kind: ClassVar[str] = "refused"
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, *values: Any, **named: Any) -> None:
+            names = type(self).field_names()
+            if len(values) > len(names):
+                raise TypeError(f"{type(self).__name__} takes {len(names)} fields, not {len(values)}")
+            given = dict(zip(names, values, strict=False))
+            if twice := given.keys() & named.keys():
+                raise TypeError(f"{type(self).__name__} was given {', '.join(sorted(twice))} twice")
+            given |= named
+            if unknown := given.keys() - set(names):
+                raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
+            if missing := [name for name in names if name not in given and not hasattr(type(self), name)]:
+                raise TypeError(f"{type(self).__name__} lacks {', '.join(missing)}")
+            super().__init__(*(given[name] for name in names if name in given))
+            for name, value in given.items():
+                setattr(self, name, value)
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """The names of its fields, in the order in which the constructor takes them."""
+        names = cls.__dict__.get("_field_names")
+        if names is None:
+            hints = get_type_hints(cls)
+            names = tuple(name for name, hint in hints.items() if getattr(hint, "__origin__", hint) is not ClassVar)
+            cls._field_names = names  # type: ignore[attr-defined]
+        return tuple(names)
+
+    @property
+    def code(self) -> str:
+        """Its class's name, by which callers tell refusals apart."""
+        return type(self).__name__
+
+    @property
+    def rule(self) -> str:
+        """The first line of its docstring: the rule that forbids."""
+        return (type(self).__doc__ or type(self).__name__).strip().splitlines()[0]
+
+    @property
+    def fields(self) -> dict[str, Any]:  # Any: fields are of the author's own types
+        """Its data by name."""
+        return {name: getattr(self, name) for name in type(self).field_names()}
+
+    def __str__(self) -> str:
+        fields = ", ".join(f"{name}={value}" for name, value in self.fields.items())
+        return f"{self.rule} ({fields})" if fields else self.rule
+
+
+class Invalid(Refusal, ValueError):
+    """What was asked makes no sense, whatever the state."""
+
+    kind = "invalid"
+
+
+class NotFound(Refusal):
+    """There is nothing of that identity."""
+
+    kind = "not-found"
+
+
+class Conflict(Refusal):
+    """The present state forbids it; in another state it might be allowed."""
+
+    kind = "conflict"
+
+
+class Forbidden(Refusal):
+    """This caller may not do it."""
+
+    kind = "forbidden"

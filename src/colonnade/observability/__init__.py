@@ -1,0 +1,1 @@
+"""Logs, correlation and health."""

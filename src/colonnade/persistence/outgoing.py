@@ -1,0 +1,112 @@
+"""Commands and replies that leave with the work at hand."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from colonnade.domain import Refusal
+from colonnade.messages import Command
+from colonnade.messages.codec import MessageCodec
+from colonnade.messages.envelope import Envelope
+from colonnade.observability.correlation import current_context
+from colonnade.persistence.addresses import Routes
+from colonnade.persistence.reply import Reply
+from colonnade.persistence.store import Store
+from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish, Settle
+from colonnade.persistence.work import work_at_hand
+from colonnade.world import World, datetime_of, micros_of
+
+__all__ = ["UnitOutbox", "UnitReplies", "reply_effect"]
+
+
+class UnitOutbox:
+    """Sends commands with the unit of work at hand."""
+
+    def __init__(self, routes: Routes, codec: MessageCodec, world: World) -> None:
+        self._routes = routes
+        self._codec = codec
+        self._world = world
+
+    def send(
+        self,
+        command: Command[object],
+        *,
+        key: str | None = None,
+        after: timedelta | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Send `command` once this unit is committed, in order with others of its `key`, delayed if asked."""
+        if after is not None and at is not None:
+            raise ValueError("A command is sent `after` a while or `at` a moment; give one of them.")
+        work = work_at_hand()
+        now = self._world.clock.micros()
+        due = micros_of(at) if at is not None else now + after // timedelta(microseconds=1) if after else None
+        context = current_context.get()
+        id = self._world.ids.new()
+        encoded = self._codec.encode(command)
+
+        def effect(first_stream: str) -> Effect:
+            subject = key if key is not None else first_stream
+            envelope = Envelope(
+                specversion="1.0",
+                id=id,
+                source=self._routes.service,
+                type=encoded.name,
+                subject=subject,
+                time=datetime_of(now),
+                data=msgspec.Raw(encoded.data),
+                dataversion=encoded.version,
+                correlationid=context.correlation_id,
+                causationid=context.causation_id,
+                principal=context.principal,
+                traceparent=context.traceparent,
+            ).encode()
+            message = self._routes.command(type(command), subject, id, envelope)
+            return message if due is None else ArmTimer(f"send/{id}", due, message)
+
+        work.later.append(effect)
+
+
+class UnitReplies:
+    """Settles deferred commands with the unit of work at hand."""
+
+    def __init__(self, store: Store, routes: Routes, world: World) -> None:
+        self._store = store
+        self._routes = routes
+        self._world = world
+
+    async def settle(self, key: str, refusal: Refusal | None = None) -> None:
+        """Answer the command that waits under `key`: done, or refused."""
+        work = work_at_hand()
+        waiting = await self._store.deferral(key)
+        if waiting is None:
+            return
+        work.effects.append(Settle(key))
+        reply = Reply.of(self._routes.service, refusal)
+        work.effects.append(reply_effect(self._routes, self._world, waiting.reply_to, waiting.reply_key, reply))
+
+
+def reply_effect(routes: Routes, world: World, reply_to: str, reply_key: str, reply: Reply) -> Deliver | Publish:
+    """The effect that tells the saga at `reply_key` of the service `reply_to` how its command ended.
+
+    `reply_key` is `consumer|key|token`: the consumer and key in the asker's inbox, and the asker's own word.
+    """
+    consumer, key, _ = reply_key.split("|", 2)
+    context = current_context.get()
+    id: UUID = world.ids.new()
+    envelope = Envelope(
+        specversion="1.0",
+        id=id,
+        source=routes.service,
+        type=Reply.NAME,
+        subject=key,
+        time=world.clock.now(),
+        data=msgspec.Raw(reply.encode()),
+        correlationid=context.correlation_id,
+        causationid=context.causation_id,
+        principal=context.principal,
+        traceparent=context.traceparent,
+        replykey=reply_key,
+    ).encode()
+    return routes.reply(reply_to, consumer, key, id, envelope)

@@ -1,0 +1,84 @@
+"""Aggregates loaded from their streams, or from memory where the stream has not moved since."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
+
+from colonnade.application.repository import AggregateNotFound
+from colonnade.domain.aggregate import AnyAggregate
+from colonnade.messages.codec import MessageCodec
+from colonnade.persistence.kinds import AggregateKind
+from colonnade.persistence.store import Log
+from colonnade.persistence.work import work_at_hand
+
+__all__ = ["AggregateCache", "EventSourcedRepository"]
+
+A = TypeVar("A", bound=AnyAggregate)
+
+
+class AggregateCache:
+    """The aggregates used last, by stream. Who takes one out owns it until it is put back."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._aggregates: OrderedDict[str, AnyAggregate] = OrderedDict()
+
+    def take(self, stream: str) -> AnyAggregate | None:
+        """Take the aggregate of `stream` out."""
+        return self._aggregates.pop(stream, None)
+
+    def put(self, stream: str, aggregate: AnyAggregate) -> None:
+        """Keep an aggregate that is exactly what its stream holds."""
+        self._aggregates[stream] = aggregate
+        if len(self._aggregates) > self._capacity:
+            self._aggregates.popitem(last=False)
+
+
+class EventSourcedRepository(Generic[A]):
+    """The aggregates of one kind, for the command at hand."""
+
+    def __init__(self, kind: AggregateKind[A], log: Log, codec: MessageCodec, cache: AggregateCache) -> None:
+        self._kind = kind
+        self._log = log
+        self._codec = codec
+        self._cache = cache
+
+    async def get(self, id: UUID | str | int) -> A:
+        """The aggregate; raises `AggregateNotFound`."""
+        aggregate = await self.find(id)
+        if aggregate is None:
+            raise AggregateNotFound(self._kind.type.__name__, id)
+        return aggregate
+
+    async def find(self, id: UUID | str | int) -> A | None:
+        """The aggregate, or None."""
+        return (await self.find_all((id,)))[0]
+
+    async def find_all(self, ids: Iterable[UUID | str | int]) -> list[A | None]:
+        """The aggregates in the order of `ids`."""
+        work = work_at_hand()
+        named = [(id, self._kind.stream(id)) for id in ids]
+        await work.take(stream for _, stream in named)
+        found: list[A | None] = []
+        for id, stream in named:
+            aggregate = work.aggregates.get(stream) or self._cache.take(stream)
+            if aggregate is None:
+                aggregate = await self._load(id, stream)
+            work.aggregates[stream] = aggregate
+            found.append(cast(A, aggregate) if aggregate.version or aggregate.recorded else None)
+        return found
+
+    def add(self, aggregate: A) -> None:
+        """Take in a new aggregate."""
+        id = cast(Any, aggregate).id  # AnyAggregate does not know the type of its identity
+        work_at_hand().aggregates[self._kind.stream(id)] = aggregate
+
+    async def _load(self, id: UUID | str | int, stream: str) -> A:
+        loaded = await self._log.load(stream)
+        aggregate = self._kind.make(id)
+        if loaded.snapshot is not None and self._kind.snapshots is not None:
+            self._kind.snapshots.restore(aggregate, loaded.snapshot.data, loaded.snapshot.version)
+        decode = self._codec.decode
+        cast(Any, aggregate).replay(decode(event.name, event.schema, event.data) for event in loaded.events)
+        return aggregate

@@ -1,0 +1,308 @@
+"""The store's port: one database a service, that holds its log, inbox, outbox, timers, leases and read models."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot, Unit
+
+__all__ = [
+    "AlreadyAnswered", "AlreadyHandled", "Chain", "Committed", "Deferral", "DueMessage", "DueTimer", "Lease",
+    "LeaseLost", "Loaded", "MarkMoved", "MissedRow", "OutboxRow", "Store", "StoreConflict", "StoredAnswer",
+    "StoredEvent", "VersionConflict",
+]
+
+
+class StoreConflict(Exception):
+    """A unit of work that lost against another one; nothing of it was committed."""
+
+
+class VersionConflict(StoreConflict):
+    """The stream is not at the expected version: somebody else wrote it first."""
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        super().__init__(stream, expected, actual)
+        self.stream, self.expected, self.actual = stream, expected, actual
+
+    def __str__(self) -> str:
+        return f"Stream {self.stream} is at version {self.actual}, not {self.expected}; load it again and retry."
+
+
+class AlreadyHandled(StoreConflict):
+    """The inbox row is gone: another worker has handled it."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
+
+    def __str__(self) -> str:
+        return f"Inbox row {self.row} has been handled already; there is nothing left to do."
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The answer that an idempotent request got, and the fingerprint of the body it was given for."""
+
+    fingerprint: bytes
+    response: bytes
+
+
+class AlreadyAnswered(StoreConflict):
+    """The idempotent request has been answered meanwhile, by a duplicate of it."""
+
+    def __init__(self, scope: str, answer: StoredAnswer) -> None:
+        super().__init__(scope, answer)
+        self.scope, self.answer = scope, answer
+
+    def __str__(self) -> str:
+        return f"Request {self.scope} has been answered already; give the same answer."
+
+
+class LeaseLost(StoreConflict):
+    """The lease has a newer epoch: another owner has taken over."""
+
+    def __init__(self, lease: str, epoch: int) -> None:
+        super().__init__(lease, epoch)
+        self.lease, self.epoch = lease, epoch
+
+    def __str__(self) -> str:
+        return f"Lease {self.lease} is no longer held at epoch {self.epoch}; stop working under it."
+
+
+class MarkMoved(StoreConflict):
+    """A chain's mark or a projection's checkpoint is not where it was expected: another process moved it."""
+
+    def __init__(self, mark: str, expected: int, actual: int) -> None:
+        super().__init__(mark, expected, actual)
+        self.mark, self.expected, self.actual = mark, expected, actual
+
+    def __str__(self) -> str:
+        return f"{self.mark} stands at {self.actual}, not {self.expected}; read it again."
+
+
+class MissedRow(Exception):
+    """A write that must change a row found none."""
+
+    def __init__(self, sql: str) -> None:
+        super().__init__(sql)
+        self.sql = sql
+
+    def __str__(self) -> str:
+        return f"No row was there to change for: {self.sql}"
+
+
+class MessageTooLarge(Exception):
+    """A message is larger than a broker may carry."""
+
+    def __init__(self, name: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(name, size_bytes, limit_bytes)
+        self.name, self.size_bytes, self.limit_bytes = name, size_bytes, limit_bytes
+
+    def __str__(self) -> str:
+        return f"{self.name} has {self.size_bytes} bytes, {self.limit_bytes} are allowed; send a reference instead."
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One row of the log; `time` in microseconds since 1970-01-01T00:00:00Z."""
+
+    position: int
+    stream: str
+    version: int
+    id: UUID
+    name: str
+    schema: int
+    data: bytes
+    time: int
+    correlation_id: UUID
+    causation_id: UUID | None
+    principal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What an aggregate is rebuilt from: its newest snapshot and the events after it."""
+
+    snapshot: Snapshot | None
+    events: Sequence[StoredEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A unit is durable; `position` is that of its last event, or of the log's end when it has none."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A message that waits for the relay; `seq` is its position in the outbox."""
+
+    seq: int
+    topic: str
+    partition: int
+    key: str
+    id: UUID
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """How far a chain has been received without a gap."""
+
+    id: ChainId
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueMessage:
+    """The first message in line for its consumer and key, ready to be handled now."""
+
+    row: int
+    consumer: str
+    lane: str
+    key: str
+    envelope: bytes
+    attempts: int
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueTimer:
+    """A timer whose moment has come."""
+
+    name: str
+    due: int
+    message: Deliver | Publish
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """Who waits for a command's later outcome."""
+
+    key: str
+    reply_to: str
+    reply_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do a piece of work alone, until `expires` (microseconds, by the database's clock)."""
+
+    name: str
+    owner: str
+    epoch: int
+    expires: int
+
+
+class Log(Protocol):
+    """The events of a service, in the order of their positions; readers never skip."""
+
+    async def load(self, stream: str) -> Loaded:
+        """What the aggregate of `stream` is rebuilt from."""
+
+    async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:
+        """Up to `limit` events of `stream` whose version is above `after`, oldest first."""
+
+    async def read(
+        self, after: int = 0, limit: int = 256, names: Collection[str] | None = None
+    ) -> list[StoredEvent]:
+        """Up to `limit` events whose position is above `after`, of the given stored names or of all."""
+
+    async def end(self) -> int:
+        """The position of the last event that readers may see; 0 for an empty log."""
+
+
+class OutboxRows(Protocol):
+    """The messages on their way out."""
+
+    async def pending(self, after: int, limit: int) -> list[OutboxRow]:
+        """Up to `limit` messages whose seq is above `after`, in order, under the horizon."""
+
+    async def relayed(self) -> dict[tuple[str, int], int]:
+        """How far each topic's partition has reached the broker."""
+
+    async def prune(self, limit: int) -> int:
+        """Delete up to `limit` messages that have reached the broker; how many were deleted."""
+
+
+class InboxRows(Protocol):
+    """The messages that came in and are not done."""
+
+    async def chains(self) -> list[Chain]:
+        """All chains and their marks."""
+
+    async def early(self, chain: ChainId) -> list[tuple[int, int]]:
+        """(seq, prev) of the messages received before one that precedes them, in order."""
+
+    async def due(self, now: int, limit: int) -> list[DueMessage]:
+        """Up to `limit` heads of live keys that may be handled at `now` (microseconds)."""
+
+    async def next_due(self) -> int | None:
+        """The earliest moment (microseconds) at which a waiting head may be handled; None when none waits."""
+
+    async def unhandled(self) -> int:
+        """How many messages are not done, parked ones aside."""
+
+    async def waiting_before(self, consumer: str, key: str, moment: int) -> bool:
+        """Whether an unparked message received before `moment` waits for this consumer and key."""
+
+
+class Timers(Protocol):
+    """Messages that come due later."""
+
+    async def due(self, now: int, limit: int) -> list[DueTimer]:
+        """Up to `limit` timers that are due at `now`, earliest first."""
+
+    async def next_due(self) -> int | None:
+        """The moment (microseconds) of the earliest timer; None when none is armed."""
+
+
+class Leases(Protocol):
+    """Rows that say who does a piece of work (Gray and Cheriton, 1989), fenced by epochs."""
+
+    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
+        """Take or renew the lease; None while another owner's has not expired."""
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease up, if it is still held."""
+
+
+class Store(Protocol):
+    """All of a service's durable state. Every write is a unit of work; every read a short page."""
+
+    @property
+    def history(self) -> UUID:
+        """Changed by restore, promotion or recovery to a point in time; positions compare within one history only."""
+
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def outbox(self) -> OutboxRows: ...
+
+    @property
+    def inbox(self) -> InboxRows: ...
+
+    @property
+    def timers(self) -> Timers: ...
+
+    @property
+    def leases(self) -> Leases: ...
+
+    async def commit(self, unit: Unit) -> Committed:
+        """Commit all effects of `unit`, or none.
+
+        Raises the `StoreConflict` that made it lose, `MissedRow`, or `MessageTooLarge`. Units that wait at the same
+        time are committed together. Cancelling the caller never cancels a commit that has begun.
+        """
+
+    async def answer(self, scope: str) -> StoredAnswer | None:
+        """The answer kept for an idempotent request."""
+
+    async def deferral(self, key: str) -> Deferral | None:
+        """Who waits under `key`."""
+
+    async def close(self) -> None:
+        """Finish what is being committed and let go of the files or connections."""

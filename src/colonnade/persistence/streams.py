@@ -1,0 +1,50 @@
+"""Queues before streams: inside a process, commands on one aggregate wait for each other before they load it."""
+
+import asyncio
+from collections import deque
+
+__all__ = ["StreamQueues"]
+
+
+class StreamQueues:
+    """One first-in-first-out queue a stream, that exists only while somebody holds or waits for it."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def try_take(self, stream: str) -> bool:
+        """Take `stream` if nobody holds it."""
+        if stream in self._waiting:
+            return False
+        self._waiting[stream] = deque()
+        return True
+
+    async def take(self, stream: str) -> None:
+        """Wait for the turn on `stream`."""
+        waiting = self._waiting.get(stream)
+        if waiting is None:
+            self._waiting[stream] = deque()
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave(stream)
+            else:
+                waiting.remove(turn)
+            raise
+
+    def leave(self, stream: str) -> None:
+        """Give the turn to the next in line."""
+        waiting = self._waiting[stream]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._waiting[stream]
+
+    def __len__(self) -> int:
+        return len(self._waiting)

@@ -1,0 +1,231 @@
+"""The unit of work as data: all that one command changes, collected while it runs, committed whole (Fowler)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+__all__ = [
+    "Advance", "Append", "ArmTimer", "Answer", "ChainId", "Defer", "Deliver", "DisarmTimer", "Effect", "Fence",
+    "Handled", "Incoming", "NewEvent", "Park", "Publish", "Receive", "Relayed", "Retry", "Settle", "Snapshot", "Unit",
+    "Write",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to be stored: its id, stored name, schema version and JSON."""
+
+    id: UUID
+    name: str
+    schema: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Add `events` to `stream`, which must hold exactly `expected` events before."""
+
+    stream: str
+    expected: int
+    events: Sequence[NewEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Put an envelope into the outbox, for the topic's partition of `key`."""
+
+    topic: str
+    key: str
+    id: UUID
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Put an envelope straight into this service's own inbox, for one of its consumers.
+
+    `lane` parts messages that never wait for each other: "" for messages, "timers" for what comes due.
+    """
+
+    consumer: str
+    key: str
+    envelope: bytes
+    lane: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Holds only while the lease has this epoch: an owner that was overtaken commits nothing."""
+
+    lease: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """The outbox of this topic's partition has reached the broker up to position `seq`."""
+
+    topic: str
+    partition: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainId:
+    """One ordered flow of messages into a service."""
+
+    source: str
+    history: UUID
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message of a chain for one consumer; `ready` once all before it have been received."""
+
+    seq: int
+    prev: int
+    consumer: str
+    key: str
+    envelope: bytes
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Take messages into the inbox and move the chain's mark, which must stand at `expected`, to `received`.
+
+    `completed` are the sequence numbers of messages received early, whose gap these messages close.
+    """
+
+    chain: ChainId
+    expected: int
+    received: int
+    messages: Sequence[Incoming]
+    completed: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """The inbox row is done; it must still be there."""
+
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The inbox row failed and may be tried again from `not_before` (microseconds) on; its key waits with it."""
+
+    row: int
+    attempts: int
+    not_before: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The inbox row failed for good: it is set aside with its cause, and its key held or let past."""
+
+    row: int
+    attempts: int
+    cause: str
+    hold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTimer:
+    """Deliver an envelope to one of this service's own consumers, or publish it to a topic, when `due` has come.
+
+    A timer of the same name is replaced. `due` is in microseconds since 1970-01-01T00:00:00Z.
+    """
+
+    name: str
+    due: int
+    message: Deliver | Publish
+
+
+@dataclass(frozen=True, slots=True)
+class DisarmTimer:
+    """Forget a timer, if it is still armed."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The one answer to an idempotent request: `scope` names tenant, principal, route and key.
+
+    `fingerprint` tells one body from another; `expires` is in microseconds since 1970-01-01T00:00:00Z.
+    """
+
+    scope: str
+    fingerprint: bytes
+    response: bytes
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of an aggregate at a version, so that loading need not begin at its first event."""
+
+    stream: str
+    version: int
+    schema: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One SQL statement on a read model, ready for the driver; `must_hit` when it may not miss its row."""
+
+    sql: str
+    parameters: Sequence[Any]
+    must_hit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A projection's checkpoint moves from log position `before`, where it must stand, to `after`."""
+
+    projection: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """Remember who waits for the outcome of a command that is known only later, under `key`."""
+
+    key: str
+    reply_to: str
+    reply_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Forget who waits under `key`: the answer leaves with this unit."""
+
+    key: str
+
+
+Effect = (
+    Append | Publish | Deliver | Relayed | Receive | Handled | Retry | Park | ArmTimer | DisarmTimer | Answer
+    | Snapshot | Write | Advance | Defer | Settle
+)
+
+
+@dataclass(slots=True)
+class Unit:
+    """All that is committed together, or not at all, and why it happened.
+
+    `time` is in microseconds since 1970-01-01T00:00:00Z.
+    """
+
+    time: int
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    principal: str | None = None
+    effects: list[Effect] = field(default_factory=list)
+    fence: Fence | None = None

@@ -1,0 +1,76 @@
+"""The work at hand: what one run of a handler holds, loads and wants to change."""
+
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+
+from colonnade.domain.aggregate import AnyAggregate
+from colonnade.persistence.streams import StreamQueues
+from colonnade.persistence.unit import Effect
+
+__all__ = ["NoWorkAtHand", "StreamBusy", "Work", "current_work", "work_at_hand"]
+
+
+class StreamBusy(Exception):
+    """A second stream is held by another command; the run starts again with all of its streams taken in order."""
+
+    def __init__(self, streams: frozenset[str]) -> None:
+        super().__init__(streams)
+        self.streams = streams
+
+
+class NoWorkAtHand(RuntimeError):
+    """A repository or outbox was used where no command is being handled."""
+
+    def __str__(self) -> str:
+        return (
+            "There is no unit of work here: repositories and outboxes work only inside a command handler, in its own "
+            "task or tasks that it awaits."
+        )
+
+
+class Work:
+    """One run of one handler. Streams that it took stay taken until it is released."""
+
+    __slots__ = ("_queues", "aggregates", "effects", "held", "later")
+
+    def __init__(self, queues: StreamQueues) -> None:
+        self._queues = queues
+        self.held: list[str] = []
+        self.aggregates: dict[str, AnyAggregate] = {}
+        self.effects: list[Effect] = []
+        # Effects that need the key of the unit, which is known only when the handler has returned
+        self.later: list[Callable[[str], Effect]] = []
+
+    async def take_all(self, streams: Iterable[str]) -> None:
+        """Take `streams` in their sorted order, in which no two works can wait for each other."""
+        for stream in sorted(streams):
+            await self._queues.take(stream)
+            self.held.append(stream)
+
+    async def take(self, streams: Iterable[str]) -> None:
+        """Take more streams; raises `StreamBusy` rather than wait while others are held out of order."""
+        wanted = [stream for stream in streams if stream not in self.held]
+        if not self.held:
+            await self.take_all(set(wanted))
+            return
+        for stream in sorted(set(wanted)):
+            if not self._queues.try_take(stream):
+                raise StreamBusy(frozenset((*self.held, *wanted)))
+            self.held.append(stream)
+
+    def release(self) -> None:
+        """Let the next in line have the streams."""
+        for stream in self.held:
+            self._queues.leave(stream)
+        self.held.clear()
+
+
+current_work: ContextVar[Work | None] = ContextVar("colonnade.work", default=None)
+
+
+def work_at_hand() -> Work:
+    """The run of the handler that is calling; raises `NoWorkAtHand`."""
+    work = current_work.get()
+    if work is None:
+        raise NoWorkAtHand
+    return work
