@@ -10,6 +10,26 @@ from colonnade.application.subscriber import Delivery, Subscriber
 from colonnade.world import Clock, Ids
 
 __all__ = [
-    "AggregateNotFound", "Clock", "Deferred", "Delivery", "Handler", "Ids", "Mediator", "Outbox", "Page", "PageSize", "Plan", "Replies",
-    "Repository", "Saga", "Sagas", "Step", "Subscriber", "Together", "Why", "cursor_at", "cursor_keys", "seconds",
+    "AggregateNotFound",
+    "Clock",
+    "Deferred",
+    "Delivery",
+    "Handler",
+    "Ids",
+    "Mediator",
+    "Outbox",
+    "Page",
+    "PageSize",
+    "Plan",
+    "Replies",
+    "Repository",
+    "Saga",
+    "Sagas",
+    "Step",
+    "Subscriber",
+    "Together",
+    "Why",
+    "cursor_at",
+    "cursor_keys",
+    "seconds",
 ]

@@ -1,10 +1,6 @@
 """Writes on read models as small values: a table, a kind and columns."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
 
-from sqlalchemy import Table
-from sqlalchemy.sql.dml import UpdateBase
 
 __all__ = ["RowWrite", "UnknownColumn", "Write", "change", "delete", "increment", "insert", "upsert"]
 

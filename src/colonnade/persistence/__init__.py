@@ -1,1 +1,5 @@
 """The store: a service's log, inbox, outbox, timers, leases and read models in one database."""
+
+from colonnade.persistence.store import DataDirectory
+
+__all__ = ["DataDirectory"]

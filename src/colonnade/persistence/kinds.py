@@ -31,7 +31,8 @@ class SnapshotCodec(Protocol[T_contra]):
 class AggregateKind(Generic[A]):
     """A class of aggregates, the first part of its streams' names, and how its state is kept, if it is.
 
-    `make` gives the aggregate of an identity before its first event. A snapshot is taken whenever another `snapshot_every` events have been stored.
+    `make` gives the aggregate of an identity before its first event. A snapshot is taken whenever another
+    `snapshot_every` events have been stored.
     """
 
     type: type[A]

@@ -1,17 +1,51 @@
 """The store's port: one database a service, that holds its log, inbox, outbox, timers, leases and read models."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import IntFlag
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot, Unit
 
 __all__ = [
-    "AlreadyAnswered", "AlreadyHandled", "Chain", "Committed", "Deferral", "DueMessage", "DueTimer", "Lease",
-    "LeaseLost", "Loaded", "MarkMoved", "MissedRow", "OutboxRow", "Store", "StoreConflict", "StoredAnswer",
-    "StoredEvent", "VersionConflict",
+    "AlreadyAnswered",
+    "AlreadyHandled",
+    "Chain",
+    "Committed",
+    "DataDirectory",
+    "Deferral",
+    "DueMessage",
+    "DueTimer",
+    "KeptAside",
+    "Lease",
+    "LeaseLost",
+    "Loaded",
+    "MarkMoved",
+    "MessageTooLarge",
+    "MissedRow",
+    "NotParked",
+    "OutboxRow",
+    "ParkedMessage",
+    "Store",
+    "StoreConflict",
+    "StoreFailed",
+    "StoredAnswer",
+    "StoredEvent",
+    "Touched",
+    "VersionConflict",
 ]
+
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """The folder in which one process keeps all that it stores."""
+
+    path: Path
 
 
 class StoreConflict(Exception):
@@ -79,6 +113,28 @@ class MarkMoved(StoreConflict):
 
     def __str__(self) -> str:
         return f"{self.mark} stands at {self.actual}, not {self.expected}; read it again."
+
+
+class NotParked(StoreConflict):
+    """The inbox row is not parked: it was retried, discarded or handled meanwhile."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
+
+    def __str__(self) -> str:
+        return f"Message {self.row} is not parked; list the dead letters again."
+
+
+class StoreFailed(Exception):
+    """The database could not do what it was asked: the disk is full, a file is damaged, a server is away."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(store, reason)
+        self.store, self.reason = store, reason
+
+    def __str__(self) -> str:
+        return f"The store {self.store} failed: {self.reason}."
 
 
 class MissedRow(Exception):
@@ -169,6 +225,43 @@ class DueMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedMessage:
+    """A message that failed for good; `behind` later ones of its key wait for it, where its key is held."""
+
+    row: int
+    consumer: str
+    lane: str
+    key: str
+    envelope: bytes
+    attempts: int
+    cause: str
+    received_at: int
+    parked_at: int
+    held: bool
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAside:
+    """Bytes that are no message."""
+
+    row: int
+    origin: str
+    reason: str
+    data: bytes
+    received_at: int
+
+
+class Touched(IntFlag):
+    """What a commit added to, so that those who wait for it can look."""
+
+    EVENTS = 1
+    OUTBOX = 2
+    INBOX = 4
+    TIMERS = 8
+
+
+@dataclass(frozen=True, slots=True)
 class DueTimer:
     """A timer whose moment has come."""
 
@@ -205,10 +298,11 @@ class Log(Protocol):
     async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:
         """Up to `limit` events of `stream` whose version is above `after`, oldest first."""
 
-    async def read(
-        self, after: int = 0, limit: int = 256, names: Collection[str] | None = None
-    ) -> list[StoredEvent]:
+    async def read(self, after: int = 0, limit: int = 256, names: Collection[str] | None = None) -> list[StoredEvent]:
         """Up to `limit` events whose position is above `after`, of the given stored names or of all."""
+
+    async def streams(self, category: str, after: str = "", limit: int = 256) -> list[str]:
+        """Up to `limit` names of streams of a category, like `Order`, above the name `after`, in their order."""
 
     async def end(self) -> int:
         """The position of the last event that readers may see; 0 for an empty log."""
@@ -222,9 +316,6 @@ class OutboxRows(Protocol):
 
     async def relayed(self) -> dict[tuple[str, int], int]:
         """How far each topic's partition has reached the broker."""
-
-    async def prune(self, limit: int) -> int:
-        """Delete up to `limit` messages that have reached the broker; how many were deleted."""
 
 
 class InboxRows(Protocol):
@@ -244,6 +335,15 @@ class InboxRows(Protocol):
 
     async def unhandled(self) -> int:
         """How many messages are not done, parked ones aside."""
+
+    async def parked(self, after: int = 0, limit: int = 100) -> list[ParkedMessage]:
+        """Up to `limit` parked messages whose row is above `after`."""
+
+    async def parked_message(self, row: int) -> ParkedMessage | None:
+        """One parked message."""
+
+    async def kept_aside(self, after: int = 0, limit: int = 100) -> list[KeptAside]:
+        """Up to `limit` of the malformed messages kept, whose row is above `after`."""
 
     async def waiting_before(self, consumer: str, key: str, moment: int) -> bool:
         """Whether an unparked message received before `moment` waits for this consumer and key."""
@@ -277,19 +377,24 @@ class Store(Protocol):
         """Changed by restore, promotion or recovery to a point in time; positions compare within one history only."""
 
     @property
-    def log(self) -> Log: ...
+    def log(self) -> Log:
+        """The events."""
 
     @property
-    def outbox(self) -> OutboxRows: ...
+    def outbox(self) -> OutboxRows:
+        """The messages on their way out."""
 
     @property
-    def inbox(self) -> InboxRows: ...
+    def inbox(self) -> InboxRows:
+        """The messages that came in."""
 
     @property
-    def timers(self) -> Timers: ...
+    def timers(self) -> Timers:
+        """The messages that come due later."""
 
     @property
-    def leases(self) -> Leases: ...
+    def leases(self) -> Leases:
+        """Who does what alone."""
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none.
@@ -297,6 +402,21 @@ class Store(Protocol):
         Raises the `StoreConflict` that made it lose, `MissedRow`, or `MessageTooLarge`. Units that wait at the same
         time are committed together. Cancelling the caller never cancels a commit that has begun.
         """
+
+    def watch(self, listener: Callable[[Touched], None]) -> None:
+        """Call `listener` after every batch of commits, on the event loop, with what the batch added to."""
+
+    async def define(self, statements: Sequence[str]) -> None:
+        """Run statements that change the read models' schema, all or none."""
+
+    async def snapshot(self, read: Callable[[Any], R]) -> R:  # Any: the engine's own connection
+        """Run `read` off the loop, on one consistent state of the database, with a connection that only reads."""
+
+    async def checkpoint(self, projection: str) -> int:
+        """The log position up to which a projection has been written; 0 before the first."""
+
+    async def prune(self, now: int, limit: int) -> int:
+        """Delete up to `limit` relayed messages and as many expired answers; how many rows went."""
 
     async def answer(self, scope: str) -> StoredAnswer | None:
         """The answer kept for an idempotent request."""

@@ -6,8 +6,30 @@ from typing import Any
 from uuid import UUID
 
 __all__ = [
-    "Advance", "Append", "ArmTimer", "Answer", "ChainId", "Defer", "Deliver", "DisarmTimer", "Effect", "Fence",
-    "Handled", "Incoming", "NewEvent", "Park", "Publish", "Receive", "Relayed", "Retry", "Settle", "Snapshot", "Unit",
+    "Advance",
+    "Answer",
+    "Append",
+    "ArmTimer",
+    "ChainId",
+    "Defer",
+    "Deliver",
+    "DisarmTimer",
+    "Discard",
+    "Effect",
+    "Fence",
+    "Handled",
+    "Incoming",
+    "KeepAside",
+    "NewEvent",
+    "Park",
+    "Publish",
+    "Receive",
+    "Relayed",
+    "Retry",
+    "Settle",
+    "Snapshot",
+    "Unit",
+    "Unpark",
     "Write",
 ]
 
@@ -135,6 +157,30 @@ class Park:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpark:
+    """A parked inbox row is tried again, first in its line; with `envelope` in place of its own where that is given."""
+
+    row: int
+    envelope: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """A parked inbox row is given up, and its line goes on without it."""
+
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAside:
+    """Bytes that are no message are kept for a person to look at, with where they came from and what is wrong."""
+
+    origin: str
+    reason: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ArmTimer:
     """Deliver an envelope to one of this service's own consumers, or publish it to a topic, when `due` has come.
 
@@ -211,8 +257,25 @@ class Settle:
 
 
 Effect = (
-    Append | Publish | Deliver | Relayed | Receive | Handled | Retry | Park | ArmTimer | DisarmTimer | Answer
-    | Snapshot | Write | Advance | Defer | Settle
+    Append
+    | Publish
+    | Deliver
+    | Relayed
+    | Receive
+    | Handled
+    | Retry
+    | Park
+    | Unpark
+    | Discard
+    | KeepAside
+    | ArmTimer
+    | DisarmTimer
+    | Answer
+    | Snapshot
+    | Write
+    | Advance
+    | Defer
+    | Settle
 )
 
 

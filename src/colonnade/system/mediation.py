@@ -53,9 +53,7 @@ class MessageHandlers:
     ) -> Outcome[R]:
         """Carry `command` out in a unit of work of its own."""
         handle = self._handlers[type(command)]
-        return await self._execution.run(
-            lambda: handle(command), context=context, base=base, close=close, fence=fence
-        )
+        return await self._execution.run(lambda: handle(command), context=context, base=base, close=close, fence=fence)
 
     async def ask(self, query: Query[R]) -> R:
         """Answer `query`; raises the handler's refusal."""

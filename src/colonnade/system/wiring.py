@@ -107,7 +107,7 @@ def _events(kind: type[Any], base: type, mistakes: list[Mistake]) -> tuple[type[
                 if events and all(isinstance(event, type) and issubclass(event, Event) for event in events):
                     return events
     mistakes.append(
-        Mistake(_place(kind), f"its base does not name its events", f"write {base.__name__}[FirstEvent | SecondEvent]")
+        Mistake(_place(kind), "its base does not name its events", f"write {base.__name__}[FirstEvent | SecondEvent]")
     )
     return ()
 
@@ -156,7 +156,9 @@ class AnnotatedState:
         shape = ",".join(f"{name}:{hint}" for name, hint in sorted(fields.items(), key=lambda field: field[0]))
         self.schema = zlib.crc32(shape.encode())
         self._decoder = msgspec.json.Decoder(
-            msgspec.defstruct(f"{aggregate.__name__}State", [(name, hint, msgspec.UNSET) for name, hint in fields.items()])
+            msgspec.defstruct(
+                f"{aggregate.__name__}State", [(name, hint, msgspec.UNSET) for name, hint in fields.items()]
+            )
         )
         self._encoder = msgspec.json.Encoder()
 
@@ -186,7 +188,9 @@ def _hints(target: Any, place: str, mistakes: list[Mistake]) -> dict[str, Any] |
         return dict(get_type_hints(target, include_extras=True)) if target is not None else {}
     except NameError as error:
         mistakes.append(
-            Mistake(place, f"its annotation names {error.name!r}, which is not defined in its module", "import it there")
+            Mistake(
+                place, f"its annotation names {error.name!r}, which is not defined in its module", "import it there"
+            )
         )
         return None
 

@@ -1,0 +1,121 @@
+"""The tables of a service's SQLite file."""
+
+__all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
+
+APPLICATION_ID = 0x436F6C6E
+"""Tells a store from other SQLite files (`Coln`)."""
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    position INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    name TEXT NOT NULL,
+    schema INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    time INTEGER NOT NULL,
+    correlation BLOB NOT NULL,
+    causation BLOB,
+    principal TEXT
+) STRICT;
+CREATE UNIQUE INDEX events_by_stream ON events (stream, version);
+CREATE INDEX events_by_name ON events (name);
+
+CREATE TABLE snapshots (
+    stream TEXT PRIMARY KEY, version INTEGER NOT NULL, schema INTEGER NOT NULL, data BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    id BLOB NOT NULL,
+    envelope BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE relayed (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (topic, partition)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE chains (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    history BLOB NOT NULL,
+    topic TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    received INTEGER NOT NULL,
+    UNIQUE (source, history, topic, partition)
+) STRICT;
+
+CREATE TABLE inbox (
+    row INTEGER PRIMARY KEY,
+    chain INTEGER NOT NULL,
+    consumer TEXT NOT NULL,
+    key TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    prev INTEGER NOT NULL,
+    ready INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    parked_at INTEGER,
+    cause TEXT,
+    envelope BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX inbox_by_line ON inbox (consumer, key, chain, seq);
+CREATE INDEX inbox_early ON inbox (chain, seq) WHERE NOT ready;
+CREATE INDEX inbox_parked ON inbox (row) WHERE parked_at IS NOT NULL;
+
+-- One row a live line: workers look here only, however many messages wait behind
+CREATE TABLE heads (
+    consumer TEXT NOT NULL,
+    key TEXT NOT NULL,
+    chain INTEGER NOT NULL,
+    row INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    not_before INTEGER NOT NULL,
+    PRIMARY KEY (consumer, key, chain)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX heads_by_turn ON heads (not_before, row) WHERE NOT held;
+
+CREATE TABLE kept_aside (
+    row INTEGER PRIMARY KEY,
+    origin TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    data BLOB NOT NULL,
+    received_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE timers (
+    name TEXT PRIMARY KEY,
+    due INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    key TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    id BLOB,
+    envelope BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX timers_by_due ON timers (due);
+
+CREATE TABLE answers (
+    scope TEXT PRIMARY KEY, fingerprint BLOB NOT NULL, response BLOB NOT NULL, expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_by_expiry ON answers (expires);
+
+CREATE TABLE deferrals (
+    key TEXT PRIMARY KEY, reply_to TEXT NOT NULL, reply_key TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE checkpoints (projection TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
