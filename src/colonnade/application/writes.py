@@ -1,7 +1,5 @@
 """Writes on read models as small values: a table, a kind and columns."""
 
-
-
 __all__ = ["RowWrite", "UnknownColumn", "Write", "change", "delete", "increment", "insert", "upsert"]
 
 

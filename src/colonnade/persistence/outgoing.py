@@ -1,7 +1,6 @@
 """Commands and replies that leave with the work at hand."""
 
 from datetime import datetime, timedelta
-from uuid import UUID
 
 import msgspec
 
@@ -9,7 +8,7 @@ from colonnade.domain import Refusal
 from colonnade.messages import Command
 from colonnade.messages.codec import MessageCodec
 from colonnade.messages.envelope import Envelope
-from colonnade.observability.correlation import current_context
+from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.store import Store
@@ -84,17 +83,21 @@ class UnitReplies:
             return
         work.effects.append(Settle(key))
         reply = Reply.of(self._routes.service, refusal)
-        work.effects.append(reply_effect(self._routes, self._world, waiting.reply_to, waiting.reply_key, reply))
+        context = current_context.get()
+        work.effects.append(
+            reply_effect(self._routes, self._world, context, waiting.reply_to, waiting.reply_key, reply)
+        )
 
 
-def reply_effect(routes: Routes, world: World, reply_to: str, reply_key: str, reply: Reply) -> Deliver | Publish:
-    """The effect that tells the saga at `reply_key` of the service `reply_to` how its command ended.
+def reply_effect(
+    routes: Routes, world: World, context: Context, reply_to: str, reply_key: str, reply: Reply
+) -> Deliver | Publish:
+    """The effect that tells a saga of the service `reply_to` how its command ended.
 
     `reply_key` is `consumer|key|token`: the consumer and key in the asker's inbox, and the asker's own word.
     """
     consumer, key, _ = reply_key.split("|", 2)
-    context = current_context.get()
-    id: UUID = world.ids.new()
+    id = world.ids.new()
     envelope = Envelope(
         specversion="1.0",
         id=id,

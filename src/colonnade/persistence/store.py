@@ -330,11 +330,14 @@ class InboxRows(Protocol):
     async def due(self, now: int, limit: int) -> list[DueMessage]:
         """Up to `limit` heads of live keys that may be handled at `now` (microseconds)."""
 
-    async def next_due(self) -> int | None:
-        """The earliest moment (microseconds) at which a waiting head may be handled; None when none waits."""
+    async def next_due_after(self, now: int) -> int | None:
+        """The earliest moment (microseconds) after `now` at which a waiting head may be handled; None without one."""
 
     async def unhandled(self) -> int:
         """How many messages are not done, parked ones aside."""
+
+    async def parked_count(self) -> int:
+        """How many messages are parked."""
 
     async def parked(self, after: int = 0, limit: int = 100) -> list[ParkedMessage]:
         """Up to `limit` parked messages whose row is above `after`."""

@@ -1,5 +1,6 @@
 """The inbox's rows and the heads of its lines, as the writer changes them."""
 
+from typing import cast
 from uuid import UUID
 
 import apsw
@@ -97,9 +98,9 @@ class InboxWriter:
 
     def handled(self, effect: Handled) -> None:
         """Forget a message that is done, and let its line go on."""
-        consumer, key, chain, seq = self._run(
+        consumer, key, chain, seq = self._line(
             "DELETE FROM inbox WHERE row = ? RETURNING consumer, key, chain, seq", (effect.row,)
-        ).fetchall()[0]
+        )
         self._move_head(consumer, key, chain, seq)
 
     def retry(self, effect: Retry) -> None:
@@ -112,10 +113,10 @@ class InboxWriter:
 
     def park(self, effect: Park, now: int) -> None:
         """Set a message aside; its line is held, or goes on without it."""
-        consumer, key, chain, seq = self._run(
+        consumer, key, chain, seq = self._line(
             "UPDATE inbox SET attempts = ?, cause = ?, parked_at = ? WHERE row = ? RETURNING consumer, key, chain, seq",
             (effect.attempts, effect.cause, now, effect.row),
-        ).fetchall()[0]
+        )
         if effect.hold:
             self._run("UPDATE heads SET held = 1 WHERE " + _LINE, (consumer, key, chain))
         else:
@@ -123,11 +124,11 @@ class InboxWriter:
 
     def unpark(self, effect: Unpark) -> None:
         """Put a parked message first in its line."""
-        consumer, key, chain, seq = self._run(
+        consumer, key, chain, seq = self._line(
             "UPDATE inbox SET attempts = 0, cause = NULL, parked_at = NULL, envelope = coalesce(?, envelope) "
             "WHERE row = ? RETURNING consumer, key, chain, seq",
             (effect.envelope, effect.row),
-        ).fetchall()[0]
+        )
         self._run(
             "INSERT INTO heads VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (consumer, key, chain) DO UPDATE "
             "SET row = excluded.row, seq = excluded.seq, held = 0, not_before = 0 WHERE excluded.seq <= heads.seq",
@@ -136,12 +137,16 @@ class InboxWriter:
 
     def discard(self, effect: Discard) -> None:
         """Give a parked message up; if its line was held by it, the line goes on."""
-        consumer, key, chain, seq = self._run(
+        consumer, key, chain, seq = self._line(
             "DELETE FROM inbox WHERE row = ? RETURNING consumer, key, chain, seq", (effect.row,)
-        ).fetchall()[0]
+        )
         head = self._run("SELECT row FROM heads WHERE " + _LINE, (consumer, key, chain)).get
         if head == effect.row:
             self._move_head(consumer, key, chain, seq)
+
+    def _line(self, sql: str, parameters: tuple[object, ...]) -> tuple[str, str, int, int]:
+        rows = self._run(sql, parameters).fetchall()  # to the end, as a statement with RETURNING must be run
+        return cast(tuple[str, str, int, int], rows[0])
 
     def _move_head(self, consumer: str, key: str, chain: int, seq: int) -> None:
         following = self._run(_NEXT, (consumer, key, chain, seq)).get

@@ -155,16 +155,24 @@ class SqliteInbox:
             for row, consumer, chain, key, envelope, attempts, received_at in rows
         ]
 
-    async def next_due(self) -> int | None:
-        """The earliest moment at which a waiting head may be handled."""
-        moment: int | None = self._run("SELECT min(not_before) FROM heads WHERE NOT held").get
+    async def next_due_after(self, now: int) -> int | None:
+        """The earliest moment after `now` at which a waiting head may be handled."""
+        moment: int | None = self._run(
+            "SELECT min(not_before) FROM heads WHERE NOT held AND not_before > ?", (now,)
+        ).get
         return moment
 
     async def unhandled(self) -> int:
         """How many messages are not done, parked ones aside."""
-        (count,) = self._run("SELECT count(*), 0 FROM inbox").get[:1]
-        parked: int = self._run("SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL").get
-        return int(count) - parked
+        count: int = self._run(
+            "SELECT (SELECT count(*) FROM inbox) - (SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL)"
+        ).get
+        return count
+
+    async def parked_count(self) -> int:
+        """How many messages are parked."""
+        count: int = self._run("SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL").get
+        return count
 
     async def parked(self, after: int = 0, limit: int = 100) -> list[ParkedMessage]:
         """Up to `limit` parked messages whose row is above `after`."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import apsw
@@ -245,7 +245,7 @@ class SqliteLeases:
                 "RETURNING epoch",
                 (name, owner, expires, now),
             ).fetchall()
-            return Lease(name, owner, epoch[0][0], expires) if epoch else None
+            return Lease(name, owner, cast(int, epoch[0][0]), expires) if epoch else None
 
         return await self._executor.submit(run)
 

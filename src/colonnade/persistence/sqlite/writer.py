@@ -86,9 +86,10 @@ class SqliteWriter:
             if len(batch) > 1:
                 # One unit's SQL failed: each gets a transaction of its own, so that it harms no other
                 return _joined([self.write([unit]) for unit in batch])
+            failed: Exception = error
             if isinstance(error, apsw.Error):
-                error = StoreFailed(self._path, f"{type(error).__name__}: {error}")
-            return Written([error], Touched(0))
+                failed = StoreFailed(self._path, f"{type(error).__name__}: {error}")
+            return Written([failed], Touched(0))
 
     def _write_together(self, batch: Sequence[Unit]) -> Written:
         self._run("BEGIN IMMEDIATE")

@@ -1,0 +1,1 @@
+"""Workers carry messages from commit to effect: relay, inbox, consumers, timers, projections, sagas."""
