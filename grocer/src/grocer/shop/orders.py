@@ -1,0 +1,199 @@
+"""Grocer's ordering over HTTP, as a customer uses it: asked again, under the same key, until there is an answer."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import aiohttp
+import msgspec
+from colonnade.world import World
+
+from grocer.kernel import Money
+from grocer.shop.day import Basket
+
+__all__ = ["Order", "OrdersApi", "Outcome", "Placed", "Problem", "Refused", "Unanswered"]
+
+OPEN_STATUS = "pending"
+"""The status of an order that has not ended yet."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+"""Seconds between attempts and between looks at an order, at most: doubled each time, then cut by chance."""
+
+_ATTEMPT_TIMEOUT = aiohttp.ClientTimeout(total=15)
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem document (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str = ""
+    status: int = 0
+    detail: str = ""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the shop asks of an order: where it stands and what it costs."""
+
+    status: str
+    total: Money
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still change by itself."""
+        return self.status == OPEN_STATUS
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A basket that became an order. `seconds` is how long the attempt took that was answered, the last of them."""
+
+    basket_id: int
+    order_id: UUID
+    seconds: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A basket that was refused, and why. `seconds` and `attempts` as in `Placed`."""
+
+    basket_id: int
+    problem: Problem
+    seconds: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A basket of which nobody knows what became: there was no answer, or none that makes sense, in all attempts."""
+
+    basket_id: int
+    reason: str
+    attempts: int
+
+
+Outcome = Placed | Refused | Unanswered
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    reason: str
+    content_type: str
+    body: bytes
+    seconds: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    reason: str
+    attempts: int
+
+
+class _Created(msgspec.Struct, frozen=True):
+    id: UUID
+
+
+class _OrderLine(msgspec.Struct, frozen=True):
+    product_id: int
+    quantity: int
+
+
+class _PlaceOrder(msgspec.Struct, frozen=True):
+    customer_id: UUID
+    store_id: int
+    lines: list[_OrderLine]
+
+
+class OrdersApi:
+    """Places orders and looks at them at a running system's `url`.
+
+    Connection errors, time-outs, 429 and 5xx are tried again, with pauses that grow or as Retry-After says, for at
+    most `patience` seconds a basket. Raises `ValueError` for a url that is not one of a web server.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, world: World, url: str, patience: float = 120.0) -> None:
+        base = urlsplit(url)
+        if base.scheme not in ("http", "https") or not base.hostname:
+            raise ValueError(f"{url!r} is not the address of a web server; give one like http://127.0.0.1:8000")
+        self._session, self._world, self._patience = session, world, patience
+        self._orders = f"{url.rstrip('/')}/api/ordering/orders"
+
+    async def place(self, basket: Basket, key: str) -> Outcome:
+        """Order what is in the basket, under an idempotency key that stays the same at every attempt."""
+        lines = [_OrderLine(line.product_id, line.quantity) for line in basket.lines]
+        body = msgspec.json.encode(_PlaceOrder(basket.customer_id, basket.store_id, lines))
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        answer = await self._ask("POST", self._orders, headers, body, self._world.clock.monotonic() + self._patience)
+        if isinstance(answer, _Silence):
+            return Unanswered(basket.basket_id, answer.reason, answer.attempts)
+        if 400 <= answer.status < 500:
+            return Refused(basket.basket_id, _problem_of(answer), answer.seconds, answer.attempts)
+        if answer.status != HTTPStatus.CREATED:
+            return Unanswered(basket.basket_id, f"{answer.status} {answer.reason}, not 201", answer.attempts)
+        try:
+            created = msgspec.json.decode(answer.body, type=_Created)
+        except ValueError as error:  # UnicodeDecodeError is none of msgspec's own
+            return Unanswered(basket.basket_id, f"a 201 that makes no sense: {error}", answer.attempts)
+        return Placed(basket.basket_id, created.id, answer.seconds, answer.attempts)
+
+    async def ended(self, order_id: UUID, deadline: float) -> Order | None:
+        """The order once it has ended, or as it stands at `deadline` (monotonic seconds); None if it was never seen."""
+        order: Order | None = None
+        looks = 0
+        while True:
+            looks += 1
+            answer = await self._ask("GET", f"{self._orders}/{order_id}", {}, None, deadline)
+            if isinstance(answer, _Silence) or answer.status != HTTPStatus.OK:
+                return order
+            try:
+                order = msgspec.json.decode(answer.body, type=Order)
+            except ValueError:
+                return order
+            pause = self._pause(looks)
+            if not order.is_open or self._world.clock.monotonic() + pause > deadline:
+                return order
+            await self._world.sleep(pause)
+
+    async def _ask(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, deadline: float
+    ) -> _Answer | _Silence:
+        clock = self._world.clock
+        attempts = 0
+        while True:
+            attempts += 1
+            pause = self._pause(attempts)
+            started = clock.monotonic()
+            try:
+                async with self._session.request(
+                    method, url, headers=headers, data=body, timeout=_ATTEMPT_TIMEOUT, allow_redirects=False
+                ) as response:
+                    content = await response.read()
+                if response.status < 500 and response.status != HTTPStatus.TOO_MANY_REQUESTS:
+                    seconds = clock.monotonic() - started
+                    reason, kind = response.reason or "", response.content_type
+                    return _Answer(response.status, reason, kind, content, seconds, attempts)
+                reason = f"{response.status} {response.reason}"
+                if (after := response.headers.get("Retry-After", "")).isdecimal():
+                    pause = float(after)
+            except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+                reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            if clock.monotonic() + pause > deadline:
+                return _Silence(reason, attempts)
+            await self._world.sleep(pause)
+
+    def _pause(self, attempts: int) -> float:
+        # Half of it by chance, so that customers turned away together do not come back together.
+        longest = min(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), _LONGEST_PAUSE)
+        return longest * (1 + self._world.randomness.random()) / 2
+
+
+def _problem_of(answer: _Answer) -> Problem:
+    if answer.content_type == "application/problem+json":
+        try:
+            return msgspec.json.decode(answer.body, type=Problem)
+        except ValueError:  # said to be a problem document and is none: told as any other body is
+            pass
+    return Problem(title=answer.reason, status=answer.status, detail=answer.body[:200].decode(errors="replace"))
