@@ -4,8 +4,9 @@
 by its path, `grocer.tests.…`, and would take the project's folder for the package.
 """
 
-import grocer  # noqa: F401
 from hypothesis import settings
+
+import grocer  # noqa: F401
 
 # A law promises nothing about time, and a busy machine would break its deadline; pytest's time-out bounds each test.
 settings.register_profile("untimed", deadline=None)
