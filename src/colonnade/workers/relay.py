@@ -1,11 +1,10 @@
 """The relay: what is in the outbox reaches the broker, in order, at least once (transactional outbox, Richardson)."""
 
-import asyncio
 from collections.abc import Sequence
 
 from colonnade.brokers.broker import Broker, Carried
 from colonnade.observability.health import HealthState, Severity
-from colonnade.persistence.store import OutboxRow, Store, StoreConflict, Touched
+from colonnade.persistence.store import OutboxRow, Store, Touched
 from colonnade.persistence.unit import Fence, Relayed, Unit
 from colonnade.workers.backoff import Backoff
 from colonnade.workers.waking import Waking
@@ -45,7 +44,7 @@ class Relay:
         while True:
             try:
                 await self._hold_and_relay()
-            except (Exception, ExceptionGroup) as error:  # noqa: BLE001 - told as a health state, and tried again
+            except (Exception, ExceptionGroup) as error:
                 self._failing = HealthState(
                     f"{self._service}.relay", Severity.DEGRADED, f"Messages stay in the outbox: {error}"
                 )

@@ -121,7 +121,7 @@ class Worker:
         except NewerVersion as error:
             self._newer[error.name] = str(error)
             await self._wait(message, context, message.attempts, _NEWER_VERSION_WAIT_SECONDS, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises becomes a retry or a dead letter
+        except Exception as error:
             await self._failed(message, context, error)
 
     async def _failed(self, message: DueMessage, context: Context, error: Exception) -> None:

@@ -1,6 +1,6 @@
 """The inbox's rows and the heads of its lines, as the writer changes them."""
 
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import apsw
@@ -34,7 +34,8 @@ class InboxWriter:
 
     def forget(self) -> None:
         """Read again what is remembered: the transaction was rolled back."""
-        self._last_row = self._run("SELECT coalesce(max(row), 0) FROM inbox").get
+        last_row: Any = self._run("SELECT coalesce(max(row), 0) FROM inbox").get
+        self._last_row = last_row
         self._chains = {
             ChainId(source, UUID(bytes=history), topic, partition): (id, received)
             for id, source, history, topic, partition, received in self._run(
@@ -89,7 +90,7 @@ class InboxWriter:
             if message.ready:
                 self._run(_NEW_HEAD, (message.consumer, message.key, id, row, message.seq))
         for seq in effect.completed:
-            rows = self._run(
+            rows: Any = self._run(
                 "UPDATE inbox SET ready = 1 WHERE chain = ? AND seq = ? AND NOT ready RETURNING consumer, key, row",
                 (id, seq),
             ).fetchall()

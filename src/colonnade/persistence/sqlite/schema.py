@@ -115,6 +115,9 @@ CREATE TABLE deferrals (
 
 CREATE TABLE checkpoints (projection TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
+-- Which of its builds a projection is read from
+CREATE TABLE projections (name TEXT PRIMARY KEY, active TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
 CREATE TABLE leases (
     name TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, expires INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

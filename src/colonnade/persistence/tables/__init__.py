@@ -1,0 +1,1 @@
+"""Read models: their tables, writes on them, and reading them back."""
