@@ -1,0 +1,1 @@
+"""Hosts: how a system's services become processes."""
