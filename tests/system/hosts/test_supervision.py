@@ -59,7 +59,7 @@ async def test_a_loop_that_fails_is_started_again_and_named(logged: list[Mutable
     assert (state.name, state.severity) == ("ordering.relay.failing", Severity.DEGRADED)
     assert state.detail == "ordering.relay failed and is started again: OSError: disk full"
     assert [(line["event"], line["loop"]) for line in logged] == [("loop failed", "ordering.relay")]
-    sleeping.seconds += STEADY_SECONDS
+    sleeping.seconds += 2 * STEADY_SECONDS
     assert supervisor.health() == []
 
 
@@ -82,7 +82,7 @@ async def test_the_waits_begin_anew_after_a_steady_time() -> None:
 
     async def seldom() -> None:
         if len(sleeping.slept) == 8:
-            sleeping.seconds += STEADY_SECONDS
+            sleeping.seconds += 2 * STEADY_SECONDS
         raise OSError("disk full")
 
     await running(Supervisor({"seldom": seldom}, sleeping.world), lambda: len(sleeping.slept) == 9)
