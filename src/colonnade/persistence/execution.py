@@ -207,6 +207,10 @@ class Execution:
         before = aggregate.version
         after = before + len(events)
         effects.append(Append(stream, before, events))
-        kind = self._kinds[type(aggregate)]
-        if kind.snapshots is not None and before // kind.snapshot_every != after // kind.snapshot_every:
+        kind = self._kinds.get(type(aggregate))
+        if (
+            kind is not None
+            and kind.snapshots is not None
+            and before // kind.snapshot_every != after // kind.snapshot_every
+        ):
             effects.append(Snapshot(stream, after, kind.snapshots.schema, kind.snapshots.encode(aggregate)))

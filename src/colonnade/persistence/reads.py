@@ -8,7 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import Select
 
-__all__ = ["Reads", "RequiredPosition", "StaleRead", "required_position"]
+from colonnade.application.writes import Write
+
+__all__ = ["Reads", "RequiredPosition", "StaleRead", "Tables", "required_position"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,10 @@ class Reads(Protocol):
 
     async def first(self, statement: Select[*tuple[Any, ...]]) -> Any:  # Any: as above
         """The first row, or None; raises `StaleRead`."""
+
+
+class Tables(Protocol):
+    """Writes rows of the service's own tables with the command at hand."""
+
+    def write(self, *writes: Write) -> None:
+        """Let `writes` happen when this unit of work is committed, in their order."""

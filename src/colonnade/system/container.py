@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dishka import AsyncContainer, Provider, Scope, make_async_container
-from dishka.exceptions import DishkaError
+from dishka.exception_base import DishkaError
 
 from colonnade.system.declarations import Declarations
 from colonnade.system.errors import Mistake
@@ -23,9 +23,9 @@ def make_container(declared: Declarations, ports: Mapping[Any, object]) -> Async
     for function in declared.providers:
         provider.provide(function)
     for handler in declared.handlers:
-        provider.provide(handler.type)
+        provider.provide(handler.kind)
     for reaction in (*declared.sagas, *declared.projections, *declared.subscribers):
-        provider.provide(reaction.type)
+        provider.provide(reaction.kind)
     try:
         return make_async_container(provider)
     except DishkaError as error:

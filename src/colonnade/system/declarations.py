@@ -17,7 +17,7 @@ __all__ = ["DeclaredHandler", "DeclaredReaction", "Declarations"]
 class DeclaredHandler:
     """A handler class and the one message class that it handles."""
 
-    type: type[Any]
+    kind: type[Any]
     message: type[Message]
 
 
@@ -25,7 +25,7 @@ class DeclaredHandler:
 class DeclaredReaction:
     """A saga, projection or subscriber and the event classes that it takes."""
 
-    type: type[Saga[Any]] | type[Projection[Any]] | type[Subscriber[Any]]
+    kind: type[Saga[Any]] | type[Projection[Any]] | type[Subscriber[Any]]
     events: tuple[type[Event], ...]
 
 

@@ -1,6 +1,6 @@
 """Services and systems as data: what is declared here is never written a second time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy import MetaData
 
 from colonnade.application import Saga, Subscriber
 from colonnade.application.projection import Projection
-from colonnade.messages import Message
+from colonnade.messages import Command, Message
 from colonnade.presentation import Api
 
 __all__ = ["Service", "System"]
@@ -22,7 +22,8 @@ class Service:
     `name` is its address and the first part of its stored names. `contracts` is the module whose messages other
     services may use. `providers` are functions whose return annotation is the port that they provide; an async
     generator's port lives as long as the system runs. `names` keeps the stored name of a renamed message class.
-    `tables` are the read models and other tables of the service that no projection owns.
+    `opening` gives commands that are carried out once in the life of the service's store, before its first request.
+    `tables` are the read models and tables of the service that no projection owns.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Service:
     api: Api | None = field(default=None, kw_only=True)
     names: Mapping[type[Message], str] = field(default_factory=dict, kw_only=True)
     tables: MetaData | None = field(default=None, kw_only=True)
+    opening: Callable[[], Iterable[Command[Any]]] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

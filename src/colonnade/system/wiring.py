@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from colonnade.application import Repository, Saga, Subscriber
+from colonnade.application import Deferred, Repository, Saga, Subscriber
 from colonnade.application.projection import Projection
 from colonnade.domain import Aggregate
 from colonnade.domain.aggregate import AnyAggregate
@@ -60,7 +60,7 @@ def _messages(contracts: ModuleType | None) -> Iterator[type[Message]]:
 
 def _handler(kind: type[Any], mistakes: list[Mistake]) -> DeclaredHandler | None:
     place = _place(kind)
-    hints = _hints(getattr(kind, "__call__", None), place, mistakes)
+    hints = _hints(vars(kind).get("__call__"), place, mistakes)
     if hints is None:
         return None
     answer = hints.pop("return", None)
@@ -83,8 +83,6 @@ def _handler(kind: type[Any], mistakes: list[Mistake]) -> DeclaredHandler | None
 
 
 def _fits(answer: Any, expected: Any) -> bool:
-    from colonnade.application import Deferred
-
     if answer == expected:
         return True
     members = set(_members(answer))

@@ -104,7 +104,8 @@ class CommandConsumer:
         await self.execute(command, context, (handled,), close)
 
     def _closing(self, outcome: Outcome[Any], envelope: Envelope, step: "_Step") -> Sequence[Effect]:
-        assert envelope.replyto is not None and envelope.replykey is not None
+        assert envelope.replyto is not None
+        assert envelope.replykey is not None
         if isinstance(outcome, Refused):
             return (self._reply(envelope, Reply.of(self.routes.service, outcome.refusal)),)
         effects: list[Effect] = []
@@ -130,7 +131,8 @@ class CommandConsumer:
         await self.store.commit(unit)
 
     def _reply(self, envelope: Envelope, reply: Reply, context: Context | None = None) -> Effect:
-        assert envelope.replyto is not None and envelope.replykey is not None
+        assert envelope.replyto is not None
+        assert envelope.replykey is not None
         return reply_effect(
             self.routes, self.world, context or context_of(envelope), envelope.replyto, envelope.replykey, reply
         )

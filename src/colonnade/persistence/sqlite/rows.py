@@ -202,7 +202,8 @@ class SqliteInbox:
     async def waiting_before(self, consumer: str, key: str, moment: int) -> bool:
         """Whether an unparked message received before `moment` waits for this consumer and key."""
         row = self._run(
-            "SELECT 1 FROM inbox WHERE consumer = ? AND key = ? AND received_at < ? AND parked_at IS NULL LIMIT 1",
+            "SELECT 1 FROM inbox WHERE consumer = ? AND key = ? AND received_at < ? AND parked_at IS NULL "
+            "AND chain <> -1 LIMIT 1",
             (consumer, key, moment),
         ).get
         return row is not None

@@ -9,6 +9,7 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.dialects.sqlite import insert as sql_insert
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable, MetaData
+from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from colonnade.application.writes import RowWrite, WriteKind
@@ -26,7 +27,7 @@ def physical_table(table: Table, name: str) -> Table:
     for column in copy.columns:
         column.type = storable(column.type)
     for index in copy.indexes:
-        index.name = f"{name}_{index.name}"
+        index.name = quoted_name(f"{name}_{index.name}", None)
     return copy
 
 

@@ -155,8 +155,8 @@ class _Query:
                 used.add(element)
                 return tables[element]
             if isinstance(element, Column) and element.table in tables:
-                used.add(cast(Table, element.table))
-                return tables[cast(Table, element.table)].c[element.key]
+                used.add(element.table)
+                return tables[element.table].c[element.key]
             return None
 
         adapted: Any = replacement_traverse(cast(Any, statement), {}, cast(Any, replace))

@@ -1,0 +1,116 @@
+"""The gateway inside the process: a call, not a hop."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from colonnade.observability.health import Health, HealthReport
+from colonnade.presentation.problems import PROBLEM_JSON, Problem
+
+__all__ = ["EmbeddedGateway"]
+
+REQUESTS_IN_FLIGHT = 1_000
+"""How many requests are worked on at a time; more are told to come again."""
+
+RETRY_AFTER_SECONDS = 1
+
+
+class EmbeddedGateway:
+    """Routes `/api/{service}/…` to the services and answers for their health."""
+
+    def __init__(
+        self,
+        apps: Mapping[str, ASGIApp],
+        health: Health,
+        services: Mapping[str, Health],
+        limit: int = REQUESTS_IN_FLIGHT,
+    ) -> None:
+        self._apps = apps
+        self._health = health
+        self._services = services
+        self._limit = limit
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        if self._in_flight >= self._limit:
+            await _problem(
+                send,
+                Problem(
+                    503,
+                    "colonnade.Busy",
+                    f"{self._limit} requests are being worked on; come again in a moment.",
+                    headers=((b"retry-after", str(RETRY_AFTER_SECONDS).encode()),),
+                ),
+            )
+            return
+        self._in_flight += 1
+        try:
+            await self._route(scope, receive, send)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Return when no request is being worked on."""
+        while self._in_flight:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        _, _, rest = path.partition("/api/")
+        if rest and path.startswith("/api/"):
+            service, _, below = rest.partition("/")
+            app = self._apps.get(service)
+            if app is not None:
+                if below.startswith("health/") and (probe := _probe(self._services[service], below[7:])) is not None:
+                    await _report(send, scope, probe())
+                    return
+                inner = dict(scope)
+                inner["path"] = f"/{below}"
+                inner["root_path"] = f"{scope.get('root_path', '')}/api/{service}"
+                await app(inner, receive, send)
+                return
+        elif path.startswith("/health/") and (probe := _probe(self._health, path[8:])) is not None:
+            await _report(send, scope, probe())
+            return
+        known = ", ".join(sorted(self._apps))
+        await _problem(
+            send, Problem(404, "colonnade.UnknownRoute", f"There is nothing at {path}; under /api/ there are {known}.")
+        )
+
+
+def _probe(health: Health, name: str) -> Callable[[], HealthReport] | None:
+    return {"live": health.live, "ready": health.ready, "startup": health.startup}.get(name)
+
+
+async def _report(send: Send, scope: Scope, report: HealthReport) -> None:
+    body = msgspec.json.encode(
+        {
+            "status": "ok" if report.ok else "not ok",
+            "phase": report.phase,
+            "states": [asdict(state) for state in report.states],
+        }
+    )
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200 if report.ok else 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+async def _problem(send: Send, problem: Problem) -> None:
+    body = problem.document()
+    headers = [(b"content-type", PROBLEM_JSON), (b"content-length", str(len(body)).encode()), *problem.headers]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

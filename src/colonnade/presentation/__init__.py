@@ -1,0 +1,5 @@
+"""Presentation: a service's endpoints, declared once, and all that follows from them."""
+
+from colonnade.presentation.endpoints import Api, Get, Mount, Post
+
+__all__ = ["Api", "Get", "Mount", "Post"]

@@ -1,0 +1,370 @@
+"""A system at work in one process: stores opened, objects built, loops ready to run."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from dishka import AsyncContainer
+
+from colonnade.application import Ids, Mediator, Outbox, Replies, Repository, Sagas
+from colonnade.brokers.broker import Carried
+from colonnade.brokers.memory import MemoryBroker
+from colonnade.domain import Refusal
+from colonnade.gateway import EmbeddedGateway
+from colonnade.messages import Command, Message, Query
+from colonnade.messages.codec import MessageCodec
+from colonnade.observability.correlation import Context, current_context
+from colonnade.observability.health import Health
+from colonnade.persistence import DataDirectory, Reads, Tables
+from colonnade.persistence.addresses import HANDLERS
+from colonnade.persistence.execution import Execution, Outcome, Refused
+from colonnade.persistence.kinds import AggregateKind
+from colonnade.persistence.outgoing import UnitOutbox, UnitReplies
+from colonnade.persistence.repository import AggregateCache, EventSourcedRepository
+from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
+from colonnade.persistence.store import StoredAnswer
+from colonnade.persistence.tables.models import ReadModels, StoreReads, UnitTables
+from colonnade.persistence.unit import Answer, ChainId, Effect, Unit
+from colonnade.presentation import Api
+from colonnade.presentation.service_app import ServiceApp
+from colonnade.system.container import make_container
+from colonnade.system.declarations import Declarations
+from colonnade.system.errors import InvalidSystem, Mistake
+from colonnade.system.mediation import InProcessMediator, MessageHandlers
+from colonnade.system.service import Service, System
+from colonnade.system.topology import Topology, subscriber_name, topology_of
+from colonnade.workers.consumers import CommandConsumer, Consumer, SubscriberConsumer
+from colonnade.workers.projections import Projector
+from colonnade.workers.receiving import Inbox
+from colonnade.workers.relay import Relay
+from colonnade.workers.sagas.consumer import SagaConsumer, consumer_of
+from colonnade.workers.sagas.instance import SagaInstance
+from colonnade.workers.sagas.steering import UnitSagas
+from colonnade.workers.timers import Timers
+from colonnade.workers.worker import Worker
+from colonnade.world import Clock, Randomness, Sleep, World
+
+__all__ = ["Loop", "Runtime", "RunningService", "build"]
+
+AGGREGATES_REMEMBERED = 2_000
+"""How many aggregates of a service stay in memory between commands."""
+
+PRUNE_ROWS = 500
+PRUNE_EVERY_SECONDS = 5.0
+MEND_EVERY_SECONDS = 2.0
+
+OWNER = "embedded"
+"""Who holds the leases: there is one process, which the lock on the data directory makes certain."""
+
+_FOR_EVER = 1 << 62
+
+Loop = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """One service at work."""
+
+    name: str
+    store: SqliteStore
+    handlers: MessageHandlers
+    models: ReadModels
+    projectors: Sequence[Projector]
+    worker: Worker
+    sagas: Sequence[str]
+    api: Api
+    health: Health
+    loops: Mapping[str, Loop]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A system at work: its services, its one ASGI application, and what must run for it to live."""
+
+    topology: Topology
+    codec: MessageCodec
+    services: Mapping[str, RunningService]
+    gateway: EmbeddedGateway
+    health: Health
+    world: World
+    _resources: AsyncExitStack
+
+    @property
+    def loops(self) -> Mapping[str, Loop]:
+        """The background work of all services, by name."""
+        return {name: loop for service in self.services.values() for name, loop in service.loops.items()}
+
+    async def close(self) -> None:
+        """Let go of everything; loops must have been stopped."""
+        await self._resources.aclose()
+
+
+async def build(system: System, data: DataDirectory, world: World) -> Runtime:
+    """Open the stores of `system` and put its objects together; raises `InvalidSystem`."""
+    topology = topology_of(system)
+    codec = MessageCodec(topology.names)
+    async with AsyncExitStack() as resources:
+        broker = MemoryBroker()
+        resources.push_async_callback(broker.close)
+        owners: dict[type[Message], MessageHandlers] = {}
+        stores: dict[str, SqliteStore] = {}
+        for service in system.services:
+            store = await open_sqlite_store(data.path / f"{service.name}.sqlite3", world)
+            resources.push_async_callback(store.close)
+            stores[service.name] = store
+        builders = [
+            _ServiceBuilder(service, topology, codec, stores, data, world, owners, resources)
+            for service in system.services
+        ]
+        running = {builder.name: await builder.build(broker) for builder in builders}
+        for builder in builders:
+            await builder.open_for_business()
+        health = Health(world.clock, [service.health.states for service in running.values()])
+        gateway = EmbeddedGateway(
+            {builder.name: builder.app for builder in builders},
+            health,
+            {name: service.health for name, service in running.items()},
+        )
+        return Runtime(topology, codec, running, gateway, health, world, resources.pop_all())
+    raise AssertionError("unreachable: the block returns or raises")
+
+
+class _ServiceBuilder:
+    def __init__(
+        self,
+        service: Service,
+        topology: Topology,
+        codec: MessageCodec,
+        stores: Mapping[str, SqliteStore],
+        data: DataDirectory,
+        world: World,
+        owners: dict[type[Message], MessageHandlers],
+        resources: AsyncExitStack,
+    ) -> None:
+        self.name = service.name
+        self.service = service
+        self._topology = topology
+        self._declared: Declarations = topology.declared[service.name]
+        self._codec = codec
+        self._stores = stores
+        self._store = stores[service.name]
+        self._data = data
+        self._world = world
+        self._owners = owners
+        self._resources = resources
+        self._routes = topology.routes(service.name)
+        self._cache = AggregateCache(AGGREGATES_REMEMBERED)
+        self._execution = Execution(self._store, codec, self._routes, self._declared.aggregates, self._cache, world)
+        self._models = ReadModels(service.name, self._store)
+
+    async def build(self, broker: MemoryBroker) -> RunningService:
+        """Build the service's objects, and listen to the broker."""
+        if self.service.tables is not None:
+            await self._models.own(list(self.service.tables.tables.values()))
+        container = self._container()
+        self._resources.push_async_callback(container.close)
+        projectors = [
+            Projector(
+                await container.get(declared.kind),
+                [self._codec.names.name_of(event) for event in declared.events],
+                self._store,
+                self._codec,
+                self._models,
+                self._world,
+            )
+            for declared in self._declared.projections
+        ]
+        for projector in projectors:
+            await projector.open()
+        handlers = MessageHandlers(
+            self.name,
+            {declared.message: await container.get(declared.kind) for declared in self._declared.handlers},
+            self._execution,
+        )
+        self.handlers = handlers
+        self._owners.update({declared.message: handlers for declared in self._declared.handlers})
+        worker = Worker(self.name, self._store, await self._consumers(container, handlers), self._world)
+        relay = Relay(self.name, self._store, broker, self._world, OWNER)
+        timers = Timers(self.name, self._store, self._world)
+        inbox = Inbox(self.name, self._store, self._world, self._topology.interested(self.name), self._mend)
+        subscription = await broker.subscribe(self.name, self._topology.topics(self.name), inbox.receive)
+        self._resources.push_async_callback(subscription.close)
+        api = self.service.api or Api()
+        self.app = ServiceApp(api, _InProcessDispatch(self.name, self._store, handlers, self._topology), self._world)
+        checks = [relay.health, worker.health, timers.health, inbox.health, *(p.health for p in projectors)]
+        loops: dict[str, Loop] = {
+            f"{self.name}.relay": relay.run,
+            f"{self.name}.worker": worker.run,
+            f"{self.name}.timers": timers.run,
+            f"{self.name}.inbox": lambda: self._every(MEND_EVERY_SECONDS, inbox.mend_holes),
+            f"{self.name}.pruning": lambda: self._every(PRUNE_EVERY_SECONDS, self._prune),
+            **{f"{self.name}.projection.{projector.name}": projector.run for projector in projectors},
+        }
+        return RunningService(
+            self.name,
+            self._store,
+            handlers,
+            self._models,
+            projectors,
+            worker,
+            [saga.kind.__name__ for saga in self._declared.sagas],
+            api,
+            Health(self._world.clock, checks),
+            loops,
+        )
+
+    async def open_for_business(self) -> None:
+        """Carry out the commands with which a new store begins, each once."""
+        if self.service.opening is None or await self._store.answer("opening") is not None:
+            return
+        for number, command in enumerate(self.service.opening()):
+            await self._once(f"opening|{number}", command)
+        context = Context(self._world.ids.new())
+        unit = Unit(self._world.clock.micros(), context.correlation_id)
+        unit.effects.append(Answer("opening", b"", b"", _FOR_EVER))
+        await self._store.commit(unit)
+
+    async def _once(self, scope: str, command: Command[Any]) -> None:
+        if await self._store.answer(scope) is not None:
+            return
+
+        def close(outcome: Outcome[Any]) -> Sequence[Effect]:
+            if isinstance(outcome, Refused):
+                raise Mistake(
+                    f"the service {self.name}", f"its opening was refused: {outcome.refusal}", "mend the opening"
+                )
+            return (Answer(scope, b"", b"", _FOR_EVER),)
+
+        await self.handlers.execute(command, Context(self._world.ids.new()), (), close)
+
+    async def _consumers(self, container: AsyncContainer, handlers: MessageHandlers) -> Mapping[str, Consumer]:
+        consumers: dict[str, Consumer] = {
+            HANDLERS: CommandConsumer(handlers.execute, self._store, self._codec, self._routes, self._world)
+        }
+        for declared in self._declared.subscribers:
+            name = subscriber_name(declared.kind)
+            consumers[name] = SubscriberConsumer(
+                name,
+                await container.get(declared.kind),
+                handlers.execute,
+                self._store,
+                self._codec,
+                self._world,
+            )
+        for declared in self._declared.sagas:
+            name = declared.kind.__name__
+            kind = AggregateKind(SagaInstance, _saga_instance, name)
+            consumers[consumer_of(name)] = SagaConsumer(
+                name,
+                await container.get(declared.kind),
+                EventSourcedRepository(kind, self._store.log, self._codec, self._cache),
+                self._execution,
+                self._store,
+                self._codec,
+                self._routes,
+                self._world,
+            )
+        return consumers
+
+    def _container(self) -> AsyncContainer:
+        world = self._world
+        ports: dict[Any, object] = {
+            World: world,
+            Clock: world.clock,
+            Randomness: world.randomness,
+            Ids: world.ids,
+            Sleep: world.sleep,
+            DataDirectory: self._data,
+            Mediator: InProcessMediator(self.name, self._owners, world),
+            Outbox: UnitOutbox(self._routes, self._codec, world),
+            Replies: UnitReplies(self._store, self._routes, world),
+            Sagas: UnitSagas(self.name, world),
+            Reads: StoreReads(self._models),
+            Tables: UnitTables(self._models),
+        }
+        for kind in self._declared.aggregates:
+            # The annotation that handlers write, made at run time
+            annotation: Any = Repository[kind.type]  # type: ignore[name-defined]
+            ports[annotation] = EventSourcedRepository(kind, self._store.log, self._codec, self._cache)
+        try:
+            return make_container(self._declared, ports)
+        except Mistake as mistake:
+            raise InvalidSystem(self._topology.system.name, [mistake]) from mistake
+
+    async def _mend(self, chain: ChainId, after: int) -> Sequence[Carried]:
+        producer = self._stores.get(chain.source)
+        if producer is None or producer.history != chain.history:
+            return ()
+        prev = after
+        carried = []
+        for row in await producer.outbox.pending(after, PRUNE_ROWS):
+            if (row.topic, row.partition) == (chain.topic, chain.partition):
+                carried.append(
+                    Carried(chain.source, chain.history, row.topic, row.partition, row.seq, prev, row.key, row.envelope)
+                )
+                prev = row.seq
+        return carried
+
+    async def _prune(self) -> None:
+        while await self._store.prune(self._world.clock.micros(), PRUNE_ROWS) >= PRUNE_ROWS:
+            await self._world.sleep(0.01)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._world.sleep(seconds)
+            await work()
+
+
+class _InProcessDispatch:
+    """Hands the requests to one service to its handlers."""
+
+    def __init__(self, service: str, store: SqliteStore, handlers: MessageHandlers, topology: Topology) -> None:
+        self.service = service
+        self.history: UUID = store.history
+        self._store = store
+        self._handlers = handlers
+        self._packages = {_package(each): each.name for each in topology.system.services}
+        self._origins: dict[type[Refusal], str] = {}
+
+    async def execute(
+        self, command: Command[Any], context: Context, close: Callable[[Outcome[Any]], Sequence[Effect]] | None
+    ) -> Outcome[Any]:
+        """Carry `command` out."""
+        return await self._handlers.execute(command, context, (), close)
+
+    async def ask(self, query: Query[Any], context: Context) -> Any:
+        """Answer `query`."""
+        current_context.set(context)
+        return await self._handlers.ask(query)
+
+    async def answer(self, scope: str) -> StoredAnswer | None:
+        """The answer kept for an idempotent request."""
+        return await self._store.answer(scope)
+
+    def origin(self, refusal: Refusal) -> str:
+        """The service in whose package the refusal is defined; this one for a refusal of nobody's."""
+        kind = type(refusal)
+        origin = self._origins.get(kind)
+        if origin is None:
+            module = kind.__module__
+            found = [
+                name
+                for package, name in self._packages.items()
+                if module == package or module.startswith(f"{package}.")
+            ]
+            origin = self._origins[kind] = found[0] if found else self.service
+        return origin
+
+
+def _package(service: Service) -> str:
+    if service.contracts is not None:
+        return service.contracts.__name__.rpartition(".")[0] or service.contracts.__name__
+    handlers = service.handlers
+    return handlers[0].__module__.rpartition(".")[0].rpartition(".")[0] if handlers else service.name
+
+
+def _saga_instance(id: UUID | str | int) -> SagaInstance:
+    assert isinstance(id, UUID)
+    return SagaInstance(id)

@@ -1,0 +1,155 @@
+"""A system as a whole: what each service declares, who handles what, and which way messages go."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from colonnade.messages import Event, Message
+from colonnade.messages.names import DuplicateName, MessageNames
+from colonnade.persistence.addresses import EventRoute, Routes
+from colonnade.system.declarations import Declarations
+from colonnade.system.errors import InvalidSystem, Mistake
+from colonnade.system.service import System
+from colonnade.system.wiring import read_declarations
+from colonnade.workers.sagas.consumer import consumer_of
+from colonnade.workers.sagas.history import (
+    Compensating,
+    SagaEnded,
+    SagaStarted,
+    StepAnswered,
+    StepAsked,
+    StepSkipped,
+)
+
+__all__ = ["Topology", "subscriber_name", "topology_of"]
+
+_OF_SAGAS = (SagaStarted, StepAsked, StepAnswered, StepSkipped, Compensating, SagaEnded)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What follows from the declarations of all services together."""
+
+    system: System
+    names: MessageNames
+    declared: Mapping[str, Declarations]
+    handled_by: Mapping[type[Message], str]
+    owners: Mapping[type[Message], str]
+    """The service of each event class."""
+
+    def routes(self, service: str) -> Routes:
+        """The ways of one service's outgoing messages."""
+        events = {}
+        for event, owner in self.owners.items():
+            if owner != service or not issubclass(event, Event):
+                continue
+            takers = [name for name in self.declared if name != service and self.consumers(name, event)]
+            consumers = self.consumers(service, event)
+            if takers or consumers:
+                events[event] = EventRoute(bool(takers), tuple(consumers))
+        return Routes(service, events, self.handled_by)
+
+    def consumers(self, service: str, event: type[Message]) -> Sequence[str]:
+        """The sagas and subscribers of `service` that take `event`."""
+        declared = self.declared[service]
+        sagas = [consumer_of(saga.kind.__name__) for saga in declared.sagas if event in saga.events]
+        return [*sagas, *(subscriber_name(each.kind) for each in declared.subscribers if event in each.events)]
+
+    def interested(self, service: str) -> Mapping[str, Sequence[str]]:
+        """Which consumers of `service` take each event of other services, by stored name."""
+        return {
+            self.names.name_of(event): consumers
+            for event, owner in self.owners.items()
+            if owner != service and (consumers := self.consumers(service, event))
+        }
+
+    def topics(self, service: str) -> Sequence[str]:
+        """The topics that `service` listens to."""
+        heard = {
+            f"{owner}.events"
+            for event, owner in self.owners.items()
+            if owner != service and self.consumers(service, event)
+        }
+        return [f"{service}.commands", f"{service}.replies", *sorted(heard)]
+
+
+def subscriber_name(kind: type[object]) -> str:
+    """The consumer of a service's inbox that is this subscriber."""
+    return f"subscriber:{kind.__name__}"
+
+
+def topology_of(system: System) -> Topology:
+    """Read and check a whole system; raises `InvalidSystem` with all that is wrong."""
+    mistakes: list[Mistake] = []
+    names = MessageNames()
+    names.bind("colonnade", _OF_SAGAS, {})
+    declared: dict[str, Declarations] = {}
+    handled_by: dict[type[Message], str] = {}
+    owners: dict[type[Message], str] = {}
+    for service in system.services:
+        place = f"the service {service.name}"
+        if service.name in declared:
+            mistakes.append(Mistake(place, "is declared twice", "give each service its own name"))
+            continue
+        declarations, wrong = read_declarations(service)
+        mistakes.extend(wrong)
+        declared[service.name] = declarations
+        messages = dict.fromkeys(declarations.contracts)
+        for handler in declarations.handlers:
+            if (other := handled_by.setdefault(handler.message, service.name)) != service.name or (
+                sum(each.message is handler.message for each in declarations.handlers) > 1
+            ):
+                mistakes.append(
+                    Mistake(
+                        f"{place}, {handler.kind.__name__}",
+                        f"{handler.message.__name__} is handled in {other} already",
+                        "leave one handler for it",
+                    )
+                )
+            messages[handler.message] = None
+        for events in declarations.aggregate_events.values():
+            messages.update(dict.fromkeys(events))
+        for message in messages:
+            if issubclass(message, Event):
+                owners[message] = service.name
+        try:
+            names.bind(service.name, messages, service.names)
+        except DuplicateName as error:
+            mistakes.append(Mistake(place, str(error), "see above"))
+        if service.api is not None:
+            here = {handler.message for handler in declarations.handlers}
+            mistakes.extend(
+                Mistake(
+                    f"{place}, {endpoint.method} {endpoint.path}",
+                    f"{endpoint.message.__name__} has no handler here",
+                    "add its handler to the service",
+                )
+                for endpoint in service.api.endpoints
+                if endpoint.message not in here
+            )
+    mistakes.extend(_foreign(declared, owners))
+    if mistakes:
+        raise InvalidSystem(system.name, mistakes)
+    return Topology(system, names, declared, handled_by, owners)
+
+
+def _foreign(declared: Mapping[str, Declarations], owners: Mapping[type[Message], str]) -> Sequence[Mistake]:
+    mistakes = []
+    for service, declarations in declared.items():
+        for reaction in (*declarations.sagas, *declarations.projections, *declarations.subscribers):
+            own = reaction not in declarations.subscribers
+            for event in reaction.events:
+                owner = owners.get(event)
+                place = f"the service {service}, {reaction.kind.__name__}"
+                if owner is None:
+                    mistakes.append(
+                        Mistake(place, f"{event.__name__} is recorded by no aggregate", "declare it in one's base")
+                    )
+                elif owner != service and own:
+                    mistakes.append(
+                        Mistake(place, f"{event.__name__} is an event of {owner}", "record an event of its own first")
+                    )
+                elif owner != service and event not in declared[owner].contracts:
+                    mistakes.append(
+                        Mistake(place, f"{event.__name__} never leaves {owner}", f"put it into {owner}'s contracts")
+                    )
+    return mistakes

@@ -1,0 +1,1 @@
+"""Sagas: long transactions over services, recorded, undone in reverse, ended for certain."""
