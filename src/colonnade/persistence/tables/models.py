@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Column, Select, Table
+from sqlalchemy import BindParameter, Column, Select, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.visitors import replacement_traverse
@@ -16,6 +16,7 @@ from colonnade.application.writes import RowWrite
 from colonnade.persistence.reads import StaleRead, required_position
 from colonnade.persistence.store import Store
 from colonnade.persistence.tables.compiling import WriteCompiler, create_statements, physical_table
+from colonnade.persistence.tables.types import storable
 from colonnade.persistence.unit import Write
 from colonnade.persistence.work import work_at_hand
 
@@ -157,12 +158,18 @@ class _Query:
             if isinstance(element, Column) and element.table in tables:
                 used.add(element.table)
                 return tables[element.table].c[element.key]
+            if isinstance(element, BindParameter) and (kept := storable(element.type)) is not element.type:
+                return BindParameter(element.key, element.value, type_=kept, unique=element.unique)
             return None
 
         adapted: Any = replacement_traverse(cast(Any, statement), {}, cast(Any, replace))
         self._compiled = adapted.compile(dialect=dialect)
+        # Values come with a statement of the same shape; both name them in the same order
+        adapted_key = adapted._generate_cache_key()
+        bound = self._compiled.bind_names
+        self._places = [bound.get(value) for value in adapted_key.bindparams] if adapted_key is not None else []
         self.sql = str(self._compiled)
-        self.builds = tuple({builds[table] for table in used if table in builds})
+        self.builds = tuple({builds[table].id: builds[table] for table in used if table in builds}.values())
         columns = list(adapted.selected_columns)
         self._names: Any = namedtuple("Row", [column.key for column in columns], rename=True)  # type: ignore[misc]
         self._converters: list[Callable[[Any], Any] | None] = [
@@ -172,8 +179,11 @@ class _Query:
 
     def parameters(self, cache_key: Any) -> list[Any]:
         """The values of one statement of this shape, in the driver's form and order."""
-        extracted = cache_key.bindparams if cache_key is not None else None
-        given = self._compiled.construct_params(extracted_parameters=extracted)
+        given = self._compiled.construct_params()
+        if cache_key is not None:
+            for name, value in zip(self._places, cache_key.bindparams, strict=True):
+                if name is not None:
+                    given[name] = value.effective_value
         binders = self._binders
         return [binders[name](given[name]) if name in binders else given[name] for name in self._compiled.positiontup]
 

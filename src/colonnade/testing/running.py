@@ -1,0 +1,116 @@
+"""A whole system, running in the test's own process on stores of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from colonnade.messages import Command, Query
+from colonnade.persistence import DataDirectory
+from colonnade.system import System
+from colonnade.system.hosts.supervision import Supervisor
+from colonnade.system.mediation import InProcessMediator
+from colonnade.system.runtime import Runtime, build
+from colonnade.testing.http import HttpAnswer, request
+from colonnade.world import World, real_world
+
+__all__ = ["RunningSystem", "running_system"]
+
+R = TypeVar("R")
+
+SETTLE_SECONDS = 30.0
+
+
+class NotSettled(AssertionError):
+    """The system still has something to do."""
+
+    def __init__(self, waiting: Mapping[str, str]) -> None:
+        super().__init__(waiting)
+        self.waiting = waiting
+
+    def __str__(self) -> str:
+        return "not settled: " + "; ".join(f"{name}: {what}" for name, what in self.waiting.items())
+
+
+class RunningSystem:
+    """Speaks to a running system as its users and its operators do."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        owners = {
+            message: runtime.services[service].handlers for message, service in runtime.topology.handled_by.items()
+        }
+        self._mediator = InProcessMediator("", owners, runtime.world)
+        self._committed = asyncio.Event()
+        for service in runtime.services.values():
+            service.store.watch(lambda _: self._committed.set())
+
+    async def execute(self, command: Command[R]) -> R:
+        """Carry `command` out; raises its handler's refusal."""
+        return await self._mediator.execute(command)
+
+    async def ask(self, query: Query[R]) -> R:
+        """Answer `query`; raises its handler's refusal."""
+        return await self._mediator.ask(query)
+
+    async def request(
+        self, method: str, target: str, *, json: object = None, headers: Mapping[str, str] | None = None
+    ) -> HttpAnswer:
+        """Send a request through the gateway."""
+        if json is None:
+            return await request(self.runtime.gateway, method, target, headers=headers)
+        return await request(self.runtime.gateway, method, target, json=json, headers=headers)
+
+    async def settled(self, within: float = SETTLE_SECONDS) -> None:
+        """Return when no message waits and every projection is up to date; parked messages and armed timers may stay.
+
+        Raises `NotSettled` after `within` seconds.
+        """
+        waiting: Mapping[str, str] = {}
+        try:
+            async with asyncio.timeout(within):
+                while waiting := await self._waiting():
+                    self._committed.clear()
+                    try:
+                        async with asyncio.timeout(0.05):
+                            await self._committed.wait()
+                    except TimeoutError:
+                        continue
+        except TimeoutError:
+            raise NotSettled(waiting) from None
+
+    async def _waiting(self) -> Mapping[str, str]:
+        waiting = {}
+        for name, service in self.runtime.services.items():
+            store = service.store
+            relayed = await store.outbox.relayed()
+            outgoing = [
+                row
+                for row in await store.outbox.pending(0, 1_000_000)
+                if row.seq > relayed.get((row.topic, row.partition), 0)
+            ]
+            if outgoing:
+                waiting[name] = f"{len(outgoing)} messages have not left"
+            elif unhandled := await store.inbox.unhandled():
+                waiting[name] = f"{unhandled} messages are not handled"
+            else:
+                for projector in service.projectors:
+                    progress = await projector.progress()
+                    if progress.stopped is None and progress.position < progress.end:
+                        waiting[name] = f"{projector.name} is at {progress.position} of {progress.end}"
+        return waiting
+
+
+@asynccontextmanager
+async def running_system(system: System, data: Path, world: World | None = None) -> AsyncIterator[RunningSystem]:
+    """Run `system` on the data directory `data` for the length of the block."""
+    world = world or real_world()
+    runtime = await build(system, DataDirectory(data), world)
+    supervisor = asyncio.create_task(Supervisor(runtime.loops, world).run())
+    try:
+        yield RunningSystem(runtime)
+    finally:
+        supervisor.cancel()
+        await asyncio.wait([supervisor])
+        await runtime.close()
