@@ -72,6 +72,7 @@ class RunningService:
     handlers: MessageHandlers
     models: ReadModels
     projectors: Sequence[Projector]
+    relay: Relay
     worker: Worker
     sagas: Sequence[str]
     api: Api
@@ -208,6 +209,7 @@ class _ServiceBuilder:
             handlers,
             self._models,
             projectors,
+            relay,
             worker,
             [saga.kind.__name__ for saga in self._declared.sagas],
             api,

@@ -84,14 +84,8 @@ class RunningSystem:
         waiting = {}
         for name, service in self.runtime.services.items():
             store = service.store
-            relayed = await store.outbox.relayed()
-            outgoing = [
-                row
-                for row in await store.outbox.pending(0, 1_000_000)
-                if row.seq > relayed.get((row.topic, row.partition), 0)
-            ]
-            if outgoing:
-                waiting[name] = f"{len(outgoing)} messages have not left"
+            if await service.relay.is_behind():
+                waiting[name] = "messages have not left"
             elif unhandled := await store.inbox.unhandled():
                 waiting[name] = f"{unhandled} messages are not handled"
             else:

@@ -33,10 +33,15 @@ class Relay:
         self._waking = Waking(Touched.OUTBOX, world.clock)
         store.watch(self._waking.touched)
         self._failing: HealthState | None = None
+        self._after = 0
 
     def health(self) -> Sequence[HealthState]:
         """Whether messages cannot leave."""
         return (self._failing,) if self._failing is not None else ()
+
+    async def is_behind(self) -> bool:
+        """Whether messages of the outbox have not reached the broker."""
+        return bool(await self._store.outbox.pending(self._after, 1))
 
     async def run(self) -> None:
         """Relay until cancelled."""
@@ -59,17 +64,17 @@ class Relay:
             return
         fence = Fence(LEASE, lease.epoch)
         marks = await self._store.outbox.relayed()
-        after = 0
+        self._after = 0
         renew_at = self._world.clock.monotonic() + LEASE_SECONDS / 3
         while True:
             self._waking.clear()
-            page = await self._store.outbox.pending(after, PAGE_ROWS)
+            page = await self._store.outbox.pending(self._after, PAGE_ROWS)
             fresh = [row for row in page if row.seq > marks.get((row.topic, row.partition), 0)]
             if fresh:
                 await self._publish(fresh, marks, fence)
                 self._failing = None
             if page:
-                after = page[-1].seq
+                self._after = page[-1].seq
             else:
                 await self._waking.wait(self._world.clock.micros() + int(LEASE_SECONDS / 3 * 1_000_000))
             if self._world.clock.monotonic() >= renew_at:
