@@ -1,7 +1,7 @@
 """Aggregates loaded from their streams, or from memory where the stream has not moved since."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
@@ -60,12 +60,19 @@ class EventSourcedRepository(Generic[A]):
         work = work_at_hand()
         named = [(id, self._kind.stream(id)) for id in ids]
         await work.take(stream for _, stream in named)
-        found: list[A | None] = []
+        missing = []
         for id, stream in named:
-            aggregate = work.aggregates.get(stream) or self._cache.take(stream)
-            if aggregate is None:
-                aggregate = await self._load(id, stream)
-            work.aggregates[stream] = aggregate
+            if stream not in work.aggregates:
+                aggregate = self._cache.take(stream)
+                if aggregate is None:
+                    missing.append((id, stream))
+                else:
+                    work.aggregates[stream] = aggregate
+        if missing:
+            await self._load(missing, work.aggregates)
+        found: list[A | None] = []
+        for _, stream in named:
+            aggregate = work.aggregates[stream]
             found.append(cast(A, aggregate) if aggregate.version or aggregate.recorded else None)
         return found
 
@@ -74,11 +81,21 @@ class EventSourcedRepository(Generic[A]):
         id = cast(Any, aggregate).id  # AnyAggregate does not know the type of its identity
         work_at_hand().aggregates[self._kind.stream(id)] = aggregate
 
-    async def _load(self, id: UUID | str | int, stream: str) -> A:
-        loaded = await self._log.load(stream)
-        aggregate = self._kind.make(id)
-        if loaded.snapshot is not None and self._kind.snapshots is not None:
-            self._kind.snapshots.restore(aggregate, loaded.snapshot.data, loaded.snapshot.version)
+    async def _load(self, missing: Sequence[tuple[UUID | str | int, str]], into: dict[str, AnyAggregate]) -> None:
+        codec = self._kind.snapshots
+        streams = [stream for _, stream in missing]
         decode = self._codec.decode
-        cast(Any, aggregate).replay(decode(event.name, event.schema, event.data) for event in loaded.events)
-        return aggregate
+        for (id, stream), loaded in zip(
+            missing, await self._log.load(streams, snapshots=codec is not None), strict=True
+        ):
+            aggregate = self._kind.make(id)
+            events = loaded.events
+            if loaded.snapshot is not None and codec is not None:
+                if loaded.snapshot.schema == codec.schema:
+                    codec.restore(aggregate, loaded.snapshot.data, loaded.snapshot.version)
+                else:
+                    # A snapshot of another shape of the state: the events tell all of it
+                    (whole,) = await self._log.load((stream,), snapshots=False)
+                    events = whole.events
+            cast(Any, aggregate).replay(decode(*event) for event in events)
+            into[stream] = aggregate

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot, Unit
@@ -33,6 +33,7 @@ __all__ = [
     "StoreFailed",
     "StoredAnswer",
     "StoredEvent",
+    "StoredMessage",
     "Touched",
     "VersionConflict",
 ]
@@ -176,12 +177,20 @@ class StoredEvent:
     principal: str | None
 
 
+class StoredMessage(NamedTuple):
+    """A message as it lies in the store: stored name, version of its schema, JSON."""
+
+    name: str
+    schema: int
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What an aggregate is rebuilt from: its newest snapshot and the events after it."""
 
     snapshot: Snapshot | None
-    events: Sequence[StoredEvent]
+    events: Sequence[StoredMessage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +301,8 @@ class Lease:
 class Log(Protocol):
     """The events of a service, in the order of their positions; readers never skip."""
 
-    async def load(self, stream: str) -> Loaded:
-        """What the aggregate of `stream` is rebuilt from."""
+    async def load(self, streams: Sequence[str], *, snapshots: bool) -> Sequence[Loaded]:
+        """What the aggregates of `streams` are rebuilt from, in their order; from all events without `snapshots`."""
 
     async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:
         """Up to `limit` events of `stream` whose version is above `after`, oldest first."""

@@ -1,6 +1,6 @@
 """Pages of a SQLite store: each a short read on a connection that only reads."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import apsw
@@ -17,6 +17,7 @@ from colonnade.persistence.store import (
     ParkedMessage,
     StoredAnswer,
     StoredEvent,
+    StoredMessage,
 )
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot
 
@@ -25,7 +26,6 @@ __all__ = ["SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answer_o
 _LANES = {chain: lane for lane, chain in OWN_CHAINS.items()}
 
 _EVENT = "position, stream, version, id, name, schema, data, time, correlation, causation, principal"
-_ALL_EVENTS = -1
 
 _PARKED = """
     SELECT inbox.row, inbox.consumer, inbox.chain, inbox.key, envelope, attempts, coalesce(cause, ''), received_at,
@@ -35,6 +35,10 @@ _PARKED = """
     FROM inbox LEFT JOIN heads USING (consumer, key, chain)
     WHERE parked_at IS NOT NULL AND
 """
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _event(row: tuple[object, ...]) -> StoredEvent:
@@ -51,17 +55,33 @@ class SqliteLog:
     def __init__(self, connection: apsw.Connection) -> None:
         self._run = connection.execute
 
-    async def load(self, stream: str) -> Loaded:
-        """What the aggregate of `stream` is rebuilt from."""
-        row = self._run("SELECT version, schema, data FROM snapshots WHERE stream = ?", (stream,)).get
-        snapshot = Snapshot(stream, *row) if row is not None else None
-        return Loaded(snapshot, self._stream(stream, snapshot.version if snapshot else 0, _ALL_EVENTS))
+    async def load(self, streams: Sequence[str], *, snapshots: bool) -> Sequence[Loaded]:
+        """What the aggregates of `streams` are rebuilt from, in their order."""
+        kept: dict[str, Snapshot] = {}
+        if snapshots:
+            for stream, version, schema, data in self._run(
+                f"SELECT stream, version, schema, data FROM snapshots WHERE stream IN ({_marks(streams)})", streams
+            ):
+                kept[stream] = Snapshot(stream, version, schema, data)
+        events: dict[str, list[StoredMessage]] = {stream: [] for stream in streams}
+        whole = [stream for stream in streams if stream not in kept]
+        if whole:
+            for stream, name, schema, data in self._run(
+                "SELECT stream, name, schema, data FROM events "
+                f"WHERE stream IN ({_marks(whole)}) ORDER BY stream, version",
+                whole,
+            ):
+                events[stream].append(StoredMessage(name, schema, data))
+        for stream, snapshot in kept.items():
+            for name, schema, data in self._run(
+                "SELECT name, schema, data FROM events WHERE stream = ? AND version > ? ORDER BY version",
+                (stream, snapshot.version),
+            ):
+                events[stream].append(StoredMessage(name, schema, data))
+        return [Loaded(kept.get(stream), events[stream]) for stream in streams]
 
     async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:
         """Up to `limit` events of `stream` whose version is above `after`, oldest first."""
-        return self._stream(stream, after, limit)
-
-    def _stream(self, stream: str, after: int, limit: int) -> list[StoredEvent]:
         rows = self._run(
             f"SELECT {_EVENT} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?",
             (stream, after, limit),
@@ -76,11 +96,10 @@ class SqliteLog:
                 (after, limit),
             )
         else:
-            marks = ", ".join("?" * len(names))
             # "+" keeps the planner off the index of names where many are asked for: they are most of the log then
             name = "name" if len(names) == 1 else "+name"
             rows = self._run(
-                f"SELECT {_EVENT} FROM events WHERE position > ? AND {name} IN ({marks}) ORDER BY position LIMIT ?",
+                f"SELECT {_EVENT} FROM events WHERE position > ? AND {name} IN ({_marks(tuple(names))}) ORDER BY position LIMIT ?",
                 (after, *names, limit),
             )
         return [_event(row) for row in rows]
