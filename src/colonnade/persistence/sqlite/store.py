@@ -125,9 +125,9 @@ class SqliteStore:
             self._writer.execute("PRAGMA synchronous = FULL")
             self._writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
             self._executor = ThreadExecutor(f"store {path.stem}")
-            self.leases = SqliteLeases(self._writer, self._executor, world)
             writer = SqliteWriter(self._writer, str(path), self.partitions)
-            self._coalescer = Coalescer(self._executor, writer.write, self._notify)
+            self._coalescer = Coalescer(self._executor, writer, self._notify)
+            self.leases = SqliteLeases(self._writer, self._coalescer, world)
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none."""
@@ -178,7 +178,7 @@ class SqliteStore:
 
     async def _failing(self, run: Callable[[], R]) -> R:
         try:
-            return await self._executor.submit(run)
+            return await self._coalescer.exclusively(run)
         except apsw.Error as error:
             raise StoreFailed(str(self.path), f"{type(error).__name__}: {error}") from error
 
@@ -228,9 +228,9 @@ class SqliteStore:
 class SqliteLeases:
     """Leases as rows. One process owns the file, so that the world's clock is the database's."""
 
-    def __init__(self, connection: apsw.Connection, executor: Executor, world: World) -> None:
+    def __init__(self, connection: apsw.Connection, coalescer: Coalescer, world: World) -> None:
         self._connection = connection
-        self._executor = executor
+        self._coalescer = coalescer
         self._world = world
 
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
@@ -247,7 +247,7 @@ class SqliteLeases:
             ).fetchall()
             return Lease(name, owner, cast(int, epoch[0][0]), expires) if epoch else None
 
-        return await self._executor.submit(run)
+        return await self._coalescer.exclusively(run)
 
     async def release(self, lease: Lease) -> None:
         """Give the lease up, if it is still held; the next owner's epoch is a new one."""
@@ -257,4 +257,4 @@ class SqliteLeases:
                 "UPDATE leases SET expires = 0, owner = '' WHERE name = ? AND epoch = ?", (lease.name, lease.epoch)
             )
 
-        await self._executor.submit(run)
+        await self._coalescer.exclusively(run)

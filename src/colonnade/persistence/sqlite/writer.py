@@ -6,7 +6,7 @@ from uuid import UUID
 
 import apsw
 
-from colonnade.persistence.coalescing import Written
+from colonnade.persistence.coalescing import Applied, BatchFailed
 from colonnade.persistence.sqlite.inbox import InboxWriter
 from colonnade.persistence.store import (
     AlreadyAnswered,
@@ -64,7 +64,7 @@ def partition_of(key: str, partitions: int) -> int:
 
 
 class SqliteWriter:
-    """Owns the writing connection; used by one thread only.
+    """Owns the writing connection, which one thread at a time may use.
 
     It is the only process that writes the file, so that the versions of streams and the ends of the log and the
     outbox can be remembered instead of read.
@@ -78,22 +78,10 @@ class SqliteWriter:
         self._inbox = InboxWriter(connection)
         self._forget()
 
-    def write(self, batch: Sequence[Unit]) -> Written:
-        """Commit the units of `batch` that lose against nobody; the result of each stands in its place."""
+    def apply(self, batch: Sequence[Unit]) -> Applied:
+        """Open a transaction with the units of `batch` that lose against nobody; raises `BatchFailed`."""
         try:
-            return self._write_together(batch)
-        except (apsw.Error, MissedRow) as error:
-            if len(batch) > 1:
-                # One unit's SQL failed: each gets a transaction of its own, so that it harms no other
-                return _joined([self.write([unit]) for unit in batch])
-            failed: Exception = error
-            if isinstance(error, apsw.Error):
-                failed = StoreFailed(self._path, f"{type(error).__name__}: {error}")
-            return Written([failed], Touched(0))
-
-    def _write_together(self, batch: Sequence[Unit]) -> Written:
-        self._run("BEGIN IMMEDIATE")
-        try:
+            self._run("BEGIN IMMEDIATE")
             self._events: list[tuple[object, ...]] = []
             self._outbox: list[tuple[object, ...]] = []
             self._touched = Touched(0)
@@ -112,13 +100,26 @@ class SqliteWriter:
             if self._outbox:
                 self._connection.executemany(_INSERT_OUTBOX, self._outbox)
                 self._touched |= Touched.OUTBOX
+        except (apsw.Error, MissedRow) as error:
+            self._roll_back()
+            raise BatchFailed(self._told(error)) from error
+        return Applied(results, self._touched)
+
+    def commit(self) -> None:
+        """Make the open transaction durable."""
+        try:
             self._run("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._run("ROLLBACK")
-            self._forget()
-            raise
-        return Written(results, self._touched)
+        except apsw.Error as error:
+            self._roll_back()
+            raise self._told(error) from error
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._run("ROLLBACK")
+        self._forget()
+
+    def _told(self, error: Exception) -> Exception:
+        return StoreFailed(self._path, f"{type(error).__name__}: {error}") if isinstance(error, apsw.Error) else error
 
     def _forget(self) -> None:
         self._end: int = self._run("SELECT coalesce(max(position), 0) FROM events").get
@@ -280,10 +281,3 @@ class SqliteWriter:
             (effect.name, effect.due, kind, target, message.key, lane, id and id.bytes, message.envelope),
         )
         self._touched |= Touched.TIMERS
-
-
-def _joined(parts: Sequence[Written]) -> Written:
-    touched = Touched(0)
-    for part in parts:
-        touched |= part.touched
-    return Written([part.results[0] for part in parts], touched)
