@@ -18,6 +18,7 @@ BOOKS = "/api/lending/books"
 
 @pytest_asyncio.fixture
 async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
+    """A library that runs."""
     async with running_system(library, tmp_path) as running:
         yield running
 
@@ -34,6 +35,7 @@ def assert_problem(answer: HttpAnswer, status: int, code: str) -> None:
 
 
 async def add_book(system: RunningSystem, **headers: str) -> HttpAnswer:
+    """The answer to a request that adds a book."""
     return await system.request("POST", BOOKS, json={"title": "Emma"}, headers=headers)
 
 

@@ -1,6 +1,8 @@
 """What msgspec lets pass and a message must not hold: NaN, infinities, times without a zone."""
 
 from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
 from math import isfinite
 from typing import Any
 
@@ -46,7 +48,7 @@ def _guard(info: msgspec.inspect.Type, above: frozenset[type]) -> Guard | None:
         case msgspec.inspect.DictType():
             return _of_values(_guard(info.value_type, above))
         case msgspec.inspect.UnionType():
-            return _by_type if any(_guard(member, above) for member in info.types) else None
+            return _of_union([(member, _guard(member, above)) for member in info.types])
         case _:
             return None
 
@@ -70,9 +72,37 @@ def _zoned(value: Any) -> None:
         raise ValueError(f"the time {value.isoformat()} has no zone")
 
 
-def _by_type(value: Any) -> None:
-    if value is not None:
-        (guard_of(type(value)) or _pass)(value)
+def _of_union(members: list[tuple[msgspec.inspect.Type, Guard | None]]) -> Guard | None:
+    # A union has one member at most for each shape of JSON, so that the value's own type tells which it is
+    by_type: dict[type, Guard] = {}
+    for member, guard in members:
+        if guard is not None:
+            by_type.update(dict.fromkeys(_types_of(member), guard))
+    if not by_type:
+        return None
+
+    def check(value: Any) -> None:
+        guard = by_type.get(type(value))
+        if guard is not None:
+            guard(value)
+
+    return check
+
+
+def _types_of(info: msgspec.inspect.Type) -> tuple[type, ...]:
+    match info:
+        case msgspec.inspect.StructType():
+            return (info.cls,)
+        case msgspec.inspect.FloatType():
+            return (float,)
+        case msgspec.inspect.DecimalType():
+            return (Decimal,)
+        case msgspec.inspect.DateTimeType():
+            return (datetime,)
+        case msgspec.inspect.DictType():
+            return (dict,)
+        case _:
+            return (list, tuple, set, frozenset)
 
 
 def _of_fields(guards: list[tuple[str, Guard]]) -> Guard | None:
