@@ -81,6 +81,11 @@ class Projector:
         self._build = self._numbered(1)
         self._compiler = models.writes(self._build.tables)
 
+    @property
+    def build_id(self) -> str:
+        """Which of its builds is read."""
+        return self._build.id
+
     def health(self) -> Sequence[HealthState]:
         """Whether it has stopped."""
         if self._poison is None:

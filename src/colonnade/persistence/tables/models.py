@@ -63,6 +63,7 @@ class ReadModels:
 
     def __init__(self, service: str, store: Store) -> None:
         self.service = service
+        self.wait_seconds = WAIT_SECONDS
         self.dialect: Dialect = sqlite.dialect(paramstyle="qmark")
         self._store = store
         self._tables: dict[Table, Table] = {}
@@ -114,7 +115,7 @@ class ReadModels:
             rows = connection.execute(query.sql, parameters)
             return [query.row(row) for row in rows]
 
-        deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
+        deadline = asyncio.get_running_loop().time() + self.wait_seconds
         while True:
             moved = self._moved
             found = await self._store.snapshot(run)

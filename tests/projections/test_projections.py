@@ -1,0 +1,197 @@
+"""Read models follow the log, can be rebuilt at any time, and never answer older than what a caller has seen."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import astuple
+from datetime import UTC
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from colonnade.application import Write
+from colonnade.messages import Metadata
+from colonnade.persistence.reads import RequiredPosition, StaleRead, required_position
+from colonnade.persistence.store import MissedRow
+from colonnade.testing import RunningSystem, running_system
+
+from .bank import (
+    AccountOpened,
+    BalanceOf,
+    Balances,
+    Curse,
+    Cursed,
+    Deposit,
+    Deposited,
+    NoteDown,
+    Notes,
+    OpenAccount,
+    Row,
+    balances,
+    bank,
+)
+
+
+async def rows_of(system: RunningSystem) -> set[tuple[object, ...]]:
+    """All rows of the read model that is read now."""
+    models = system.runtime.services["accounts"].models
+    return {tuple(row) for row in await models.read(select(balances))}
+
+
+async def some_money(system: RunningSystem, accounts: int = 5, deposits: int = 20) -> list[UUID]:
+    """Accounts with deposits on them."""
+    ids = await asyncio.gather(*(system.execute(OpenAccount(f"owner {n}")) for n in range(accounts)))
+    await asyncio.gather(*(system.execute(Deposit(id, n)) for id in ids for n in range(deposits)))
+    return list(ids)
+
+
+async def test_rows_follow_the_log_with_exact_types(tmp_path: Path) -> None:
+    """What was recorded is a row soon after; decimals, moments, booleans and ids come back as they went in."""
+    async with running_system(bank(), tmp_path) as system:
+        (account,) = await some_money(system, 1)
+        await system.execute(Deposit(account, 5000))
+        await system.settled()
+        (row,) = [Row(*row) for row in await rows_of(system)]  # type: ignore[arg-type]
+        assert astuple(row)[:5] == (account, "owner 0", 5190, 21, Decimal("0.10"))
+        assert row.changed_at.tzinfo is UTC
+        assert row.rich is True
+
+
+async def test_a_restart_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Nothing is projected twice and nothing is left out over a restart."""
+    async with running_system(bank(), tmp_path) as system:
+        (account,) = await some_money(system, 1)
+    async with running_system(bank(), tmp_path) as system:
+        await system.execute(Deposit(account, 1))
+        await system.settled()
+        assert await system.ask(BalanceOf(account)) == sum(range(20)) + 1
+
+
+async def test_a_rebuild_under_load_equals_the_live_one(tmp_path: Path) -> None:
+    """While commands go on, the log is projected anew beside the rows that are read; afterwards both are the same."""
+    async with running_system(bank(), tmp_path) as system:
+        ids = await some_money(system, 10, 60)
+        (projector,) = system.runtime.services["accounts"].projectors
+        before = projector.build_id
+        stop = asyncio.Event()
+
+        async def go_on() -> int:
+            count = 0
+            while not stop.is_set():
+                await asyncio.gather(*(system.execute(Deposit(id, 1)) for id in ids))
+                count += 1
+            return count
+
+        load = asyncio.create_task(go_on())
+        progress = [step async for step in projector.rebuild()]
+        stop.set()
+        rounds = await load
+        await system.settled()
+        assert rounds > 0
+        assert projector.build_id != before
+        assert [step.position for step in progress] == sorted(step.position for step in progress)
+        rebuilt = await rows_of(system)
+        assert {(row[0], row[2], row[3]) for row in rebuilt} == {
+            (id, sum(range(60)) + rounds, 60 + rounds) for id in ids
+        }
+        assert {step.position async for step in projector.rebuild()}
+        assert await rows_of(system) == rebuilt
+        tables = await system.runtime.services["accounts"].store.snapshot(
+            lambda connection: [
+                name
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'balances\\_\\_%' ESCAPE '\\'"
+                )
+            ]
+        )
+        assert len(tables) == 1
+
+
+async def test_a_poison_event_stops_its_projection_by_name(tmp_path: Path) -> None:
+    """The event before it is projected, it and those behind are not, health names it, commands go on."""
+    async with running_system(bank(), tmp_path) as system:
+        (account,) = await some_money(system, 1, 3)
+        await system.execute(Curse(account))
+        await system.execute(Deposit(account, 100))
+        service = system.runtime.services["accounts"]
+        async with asyncio.timeout(5):
+            while not (states := service.health.states()):  # noqa: ASYNC110 - health is asked, it does not tell
+                await asyncio.sleep(0.01)
+        (state,) = states
+        assert state.name == "accounts.projection.Balances"
+        assert "stopped at event 5" in state.detail
+        assert await system.ask(BalanceOf(account)) == 0 + 1 + 2
+        (progress,) = [await projector.progress() for projector in service.projectors]
+        assert (progress.position, progress.end) == (4, 6)
+        assert progress.stopped is not None
+
+
+class Mended(Balances):
+    """The same projection after its code was mended."""
+
+    version = 2
+
+    def on(self, event: AccountOpened | Deposited | Cursed, meta: Metadata) -> Write | Sequence[Write]:
+        """Follow, and take no notice of curses."""
+        return () if isinstance(event, Cursed) else super().on(event, meta)
+
+
+Mended.__name__ = "Balances"
+
+
+async def test_a_new_version_is_built_from_the_whole_log(tmp_path: Path) -> None:
+    """Mended code with a new version projects everything again, the poison included, into tables of its own."""
+    async with running_system(bank(), tmp_path) as system:
+        (account,) = await some_money(system, 1, 3)
+        await system.execute(Curse(account))
+        await system.execute(Deposit(account, 100))
+    async with running_system(bank(Mended), tmp_path) as system:
+        await system.settled()
+        assert await system.ask(BalanceOf(account)) == 103
+        assert not system.runtime.services["accounts"].health.states()
+
+
+async def test_a_query_waits_for_what_its_caller_has_seen(tmp_path: Path) -> None:
+    """With the token of a command, the query sees that command, although projections come later."""
+    async with running_system(bank(), tmp_path) as system:
+        created = await system.request("POST", "/api/accounts/accounts", json={"owner": "Anne"})
+        place = created.headers["location"]
+        for cents in range(1, 20):
+            paid = await system.request("POST", f"{place}/deposits", json={"cents": 1})
+            token = {"Colonnade-Token": paid.headers["colonnade-token"]}
+            assert (await system.request("GET", place, headers=token)).json() == cents
+
+
+async def test_a_query_that_cannot_be_fresh_enough_says_so(tmp_path: Path) -> None:
+    """Behind a stopped projection a token gets a stale read, in HTTP 503 with Retry-After; without one all is old."""
+    async with running_system(bank(), tmp_path) as system:
+        (account,) = await some_money(system, 1, 1)
+        await system.execute(Curse(account))
+        service = system.runtime.services["accounts"]
+        service.models.wait_seconds = 0.05
+        required_position.set(RequiredPosition("accounts", service.store.history, await service.store.log.end()))
+        with pytest.raises(StaleRead, match="Balances has been written up to"):
+            await system.ask(BalanceOf(account))
+        required_position.set(None)
+        assert await system.ask(BalanceOf(account)) == 0
+        token = f"accounts.{service.store.history.hex}.{await service.store.log.end():x}"
+        answer = await system.request("GET", f"/api/accounts/accounts/{account}", headers={"Colonnade-Token": token})
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_tables_of_ones_own_are_written_with_the_command(tmp_path: Path) -> None:
+    """A command's writes are committed with it; one that fails commits nothing and harms no other."""
+    async with running_system(bank(), tmp_path) as system:
+        await system.execute(NoteDown("a"))
+        results = await asyncio.gather(
+            *(system.execute(NoteDown(note)) for note in ("b", "a", "c")), return_exceptions=True
+        )
+        assert [type(result).__name__ for result in results] == ["NoneType", "StoreFailed", "NoneType"]
+        assert await system.ask(Notes()) == ("a", "b", "c")
+
+
+def test_a_missed_row_says_for_what() -> None:
+    """The error shows the statement that found no row."""
+    assert "UPDATE x" in str(MissedRow("UPDATE x"))
