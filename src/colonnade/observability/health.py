@@ -83,13 +83,17 @@ class Health:
 
     def __init__(self, clock: Clock, checks: Sequence[HealthCheck] = ()) -> None:
         self._clock = clock
-        self._checks = tuple(checks)
+        self._checks = list(checks)
         self._since: dict[str, datetime] = {}
         self.phase = Phase.STARTING
 
+    def watch(self, check: HealthCheck) -> None:
+        """Ask `check` too, from now on."""
+        self._checks.append(check)
+
     def states(self) -> Sequence[HealthState]:
         """Every state that stands, the gravest first, then the oldest."""
-        standing = [state for check in self._checks for state in check()]
+        standing = [state for check in self._checks for state in _told(check)]
         now = self._clock.now()
         self._since = {state.name: self._since.get(state.name, now) for state in standing}
         dated = [replace(state, since=self._since[state.name]) for state in standing if state.since is None]
@@ -110,6 +114,14 @@ class Health:
         states = self.states()
         able = all(state.severity is Severity.DEGRADED for state in states)
         return HealthReport(able and self.phase is Phase.SERVING, self.phase, states)
+
+
+def _told(check: HealthCheck) -> Sequence[HealthState]:
+    try:
+        return check()
+    except Exception as error:  # a part that cannot say how it is, is not well
+        name = f"{check.__module__}.{getattr(check, '__qualname__', type(check).__qualname__)}"
+        return (HealthState(name, Severity.DEGRADED, f"The check itself failed: {type(error).__name__}: {error}"),)
 
 
 _GRAVITY = {Severity.DEGRADED: 0, Severity.DOWN: 1, Severity.FATAL: 2}

@@ -1,8 +1,19 @@
 """What can be done to a system from outside, as data."""
 
+from typing import Literal
+from uuid import UUID
+
 import msgspec
 
-__all__ = ["DiscardDeadLetters", "Operation", "OperationFailed", "RebuildProjection", "RetryDeadLetters", "RetrySaga"]
+__all__ = [
+    "DiscardDeadLetters",
+    "ListProjections",
+    "Operation",
+    "OperationFailed",
+    "RebuildProjection",
+    "RetryDeadLetters",
+    "SteerSaga",
+]
 
 
 class OperationFailed(Exception):
@@ -31,17 +42,27 @@ class DiscardDeadLetters(_Operation, frozen=True, tag=True, forbid_unknown_field
     rows: tuple[int, ...]
 
 
+class ListProjections(_Operation, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Tell how far each projection is."""
+
+
 class RebuildProjection(_Operation, frozen=True, tag=True, forbid_unknown_fields=True):
     """Fill a projection's tables anew from the log, beside the ones in use, and switch."""
 
     projection: str
 
 
-class RetrySaga(_Operation, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Let a stuck saga try its last step again."""
+class SteerSaga(_Operation, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Take a stuck saga further by hand.
+
+    `retry` asks again for what is outstanding or could not be undone, `skip` counts the outstanding `step` as done,
+    `compensate` undoes what was done, `close` ends it as it stands.
+    """
 
     saga: str
-    key: str
+    id: UUID
+    action: Literal["retry", "skip", "compensate", "close"] = "retry"
+    step: str | None = None
 
 
-Operation = RetryDeadLetters | DiscardDeadLetters | RebuildProjection | RetrySaga
+Operation = RetryDeadLetters | DiscardDeadLetters | ListProjections | RebuildProjection | SteerSaga

@@ -2,7 +2,7 @@
 
 import msgspec
 
-__all__ = ["Failed", "Finished", "Progress", "Report"]
+__all__ = ["Failed", "Finished", "Progress", "ProjectionStatus", "Report"]
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
@@ -12,11 +12,26 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     total: int
 
 
-class Finished(msgspec.Struct, frozen=True, tag="finished"):
+class ProjectionStatus(msgspec.Struct, frozen=True):
+    """A projection has been written up to `position` of a log that ends at `end`.
+
+    `running` tells whether somebody keeps it up with the log, `stopped` why it went no further.
+    """
+
+    service: str
+    projection: str
+    position: int
+    end: int
+    running: bool
+    stopped: str | None = None
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished", omit_defaults=True):
     """The operation is done: a sentence for people, and how many things it changed."""
 
     summary: str
     changed: int
+    projections: tuple[ProjectionStatus, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

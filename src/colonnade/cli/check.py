@@ -1,0 +1,64 @@
+"""`colonnade check`: whether a system can run, and whether its code keeps the layers and borders."""
+
+import typer
+
+from colonnade.cli.borders import Crossing, crossings
+from colonnade.cli.failure import fail
+from colonnade.cli.output import AsJson, print_json
+from colonnade.cli.target import Target, load_system
+from colonnade.system import InvalidSystem, Mistake, System
+from colonnade.system.graph import graph_mistakes, package_of
+from colonnade.system.topology import topology_of
+
+__all__ = ["app"]
+
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
+
+
+@app.command()
+def check(target: Target, as_json: AsJson = False) -> None:
+    """Check a system without starting it: its declarations, the objects it needs, the layers and borders of its code.
+
+    Every mistake is told with its place and its remedy; exit status 1 when there is one.
+
+    [bold]Examples[/bold]
+
+        colonnade check grocer.system:grocer
+
+        colonnade check grocer.system:grocer --json
+    """
+    system = load_system(target)
+    mistakes = _mistakes(system)
+    borders = crossings([package_of(service) for service in system.services])
+    if as_json:
+        for mistake in mistakes:
+            print_json({"place": mistake.place, "reason": mistake.reason, "remedy": mistake.remedy})
+        for crossing in borders:
+            print_json(_as_json(crossing))
+    else:
+        for problem in (*mistakes, *borders):
+            typer.echo(str(problem))
+    count = len(mistakes) + len(borders)
+    if count:
+        fail(f"{system.name} has {count} {'mistake' if count == 1 else 'mistakes'}.")
+    if not as_json:
+        endpoints = sum(len(service.api.endpoints) for service in system.services if service.api is not None)
+        typer.echo(f"{system.name} is sound: {len(system.services)} services, {endpoints} endpoints.")
+
+
+def _mistakes(system: System) -> list[Mistake]:
+    try:
+        topology = topology_of(system)
+    except InvalidSystem as invalid:
+        return list(invalid.mistakes)
+    return graph_mistakes(topology)
+
+
+def _as_json(crossing: Crossing) -> dict[str, object]:
+    return {
+        "place": f"{crossing.path}:{crossing.line}",
+        "importer": crossing.importer,
+        "imported": crossing.imported,
+        "reason": crossing.rule,
+        "remedy": crossing.remedy,
+    }

@@ -1,0 +1,46 @@
+"""The data directory on the command line, and reading its stores beside a host that may be running."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colonnade.persistence.sqlite import NewerStore, NotAStore, SqliteStore, open_sqlite_store
+from colonnade.persistence.store import StoreFailed
+from colonnade.system.admin.offline import NoStores, stores_in
+from colonnade.world import real_world
+
+__all__ = ["DEFAULT_DATA", "READING_FAILURES", "Data", "OfService", "reading"]
+
+DEFAULT_DATA = Path(".colonnade")
+
+Data = Annotated[
+    Path,
+    typer.Option("--data", "-d", envvar="COLONNADE_DATA", help="The data directory of the system.", metavar="DIR"),
+]
+
+OfService = Annotated[
+    str | None, typer.Option("--service", "-s", help="Of this service only.", metavar="SERVICE", show_default=False)
+]
+
+READING_FAILURES = (NoStores, NotAStore, NewerStore, StoreFailed, FileNotFoundError, PermissionError)
+
+
+@asynccontextmanager
+async def reading(directory: Path, service: str | None = None) -> AsyncIterator[Mapping[str, SqliteStore]]:
+    """The stores in `directory`, or that of one service, opened for reading only.
+
+    Raises one of `READING_FAILURES`; an unknown service is a mistake in the command.
+    """
+    files = stores_in(directory)
+    if service is not None and service not in files:
+        raise typer.BadParameter(f"There is no service {service!r}; there are {', '.join(files)}.")
+    async with AsyncExitStack() as opened:
+        stores = {}
+        for name, path in files.items():
+            if service in (None, name):
+                stores[name] = await open_sqlite_store(path, real_world(), read_only=True)
+                opened.push_async_callback(stores[name].close)
+        yield stores

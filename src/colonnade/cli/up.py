@@ -1,0 +1,100 @@
+"""`colonnade up`: a system in this process."""
+
+import asyncio
+import os
+import sys
+from typing import Annotated
+
+import typer
+import uvloop
+
+from colonnade.cli.data import DEFAULT_DATA, Data
+from colonnade.cli.failure import told
+from colonnade.cli.target import Target, load_system
+from colonnade.observability.logs import InvalidLogSetting, LogSettings, configure_logs
+from colonnade.persistence.sqlite import NewerStore, NotAStore
+from colonnade.persistence.store import StoreFailed
+from colonnade.system import InvalidSystem, Mistake, System
+from colonnade.system.admin.socket import AdminSocketTaken
+from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory
+from colonnade.system.hosts.embedded import AddressUnusable, EmbeddedHost, HostSettings, Serving
+from colonnade.world import real_world
+
+__all__ = ["app"]
+
+STANDARD_ERROR = 2
+
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
+
+
+@app.command()
+def up(
+    target: Target,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", help="The port to listen on; 0 takes a free one.")] = 8000,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Start a system in this process, its stores embedded, until Ctrl-C.
+
+    Logs go to standard error: text on a terminal, JSON otherwise (COLONNADE_LOG_FORM), from level info on
+    (COLONNADE_LOG_LEVEL).
+
+    [bold]Examples[/bold]
+
+        colonnade up grocer.system:grocer
+
+        colonnade up grocer.system:grocer --port 8080 --data /var/lib/grocer
+    """
+    world = real_world()
+    with told(
+        InvalidLogSetting,
+        InvalidSystem,
+        Mistake,
+        DataDirectoryInUse,
+        UnusableDataDirectory,
+        AddressUnusable,
+        AdminSocketTaken,
+        NotAStore,
+        NewerStore,
+        StoreFailed,
+    ):
+        terminal = os.isatty(STANDARD_ERROR)
+        settings = LogSettings.of(os.environ, terminal=terminal)
+        colours = terminal and "NO_COLOR" not in os.environ
+        # Unbuffered, so that a line is written when it happens and a lost one is noticed
+        with open(STANDARD_ERROR, "wb", buffering=0, closefd=False) as log:
+            configure_logs(settings, world.clock, log, colours=colours)
+            system = load_system(target)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_run(system, target, HostSettings(data, host, port)))
+
+
+async def _run(system: System, target: str, settings: HostSettings) -> None:
+    def ready(serving: Serving) -> None:
+        _say(_banner(system, target, serving))
+
+    def stopping() -> None:
+        _say(f"{system.name} is stopping; Ctrl-C again to leave at once.")
+
+    await EmbeddedHost(system, settings, real_world(), ready=ready, stopping=stopping).run()
+
+
+def _banner(system: System, target: str, serving: Serving) -> str:
+    apis = "\n".join(
+        f"  {service.name:<14}{serving.url}/api/{service.name}/"
+        for service in system.services
+        if service.api is not None
+    )
+    return (
+        f"{system.name} is up.\n"
+        f"{apis}\n"
+        f"  {'health':<14}{serving.url}/health/ready\n"
+        f"  {'data':<14}{serving.data.path}\n"
+        f"  {'endpoints':<14}colonnade routes {target}\n"
+        f"  {'stop':<14}Ctrl-C"
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,69 @@
+"""The stores of a system that does not run, opened for one operation."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from colonnade.persistence.sqlite import open_sqlite_store
+from colonnade.system.admin.perform import Administered
+from colonnade.system.hosts.data_directory import own_data_directory
+from colonnade.system.runtime import Runtime, build
+from colonnade.system.service import System
+from colonnade.world import World
+
+__all__ = ["NoStores", "administered", "open_stores", "stores_in"]
+
+
+class NoStores(Exception):
+    """There is no data of a system in the directory."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.directory = directory
+
+    def __str__(self) -> str:
+        return f"There are no stores in {self.directory}; name the data directory of a system with --data."
+
+
+def stores_in(directory: Path) -> Mapping[str, Path]:
+    """The files of the stores in `directory`, by service; raises `NoStores`."""
+    found = {path.stem: path for path in sorted(directory.glob("*.sqlite3"))}
+    if not found:
+        raise NoStores(directory)
+    return found
+
+
+def administered(runtime: Runtime) -> Mapping[str, Administered]:
+    """The services of a built system as operations see them."""
+    return {
+        name: Administered(
+            service.store,
+            {projector.name: projector for projector in service.projectors},
+            service.worker.look_again,
+        )
+        for name, service in runtime.services.items()
+    }
+
+
+@asynccontextmanager
+async def open_stores(
+    directory: Path, world: World, system: System | None = None
+) -> AsyncIterator[Mapping[str, Administered]]:
+    """Own `directory` and open its stores, with the code of `system` where an operation needs it.
+
+    Raises `NoStores`, `DataDirectoryInUse` and what opening a store or building the system raises.
+    """
+    files = stores_in(directory)
+    with own_data_directory(directory) as data:
+        async with AsyncExitStack() as opened:
+            if system is not None:
+                runtime = await build(system, data, world)
+                opened.push_async_callback(runtime.close)
+                yield administered(runtime)
+                return
+            services = {}
+            for name, path in files.items():
+                store = await open_sqlite_store(path, world)
+                opened.push_async_callback(store.close)
+                services[name] = Administered(store)
+            yield services
