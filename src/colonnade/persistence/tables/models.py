@@ -100,7 +100,7 @@ class ReadModels:
             query = _Query(statement, self._tables, self._builds, self.dialect)
             if cache_key is not None:
                 self._queries[cache_key.key] = query
-        parameters = query.parameters(cache_key)
+        sql, parameters = query.bound(cache_key)
         required = required_position.get()
         checks: Sequence[Build] = ()
         position = 0
@@ -112,7 +112,7 @@ class ReadModels:
                 stale = _behind(connection, build, position)
                 if stale is not None:
                     return stale
-            rows = connection.execute(query.sql, parameters)
+            rows = connection.execute(sql, parameters)
             return [query.row(row) for row in rows]
 
         deadline = asyncio.get_running_loop().time() + self.wait_seconds
@@ -169,7 +169,7 @@ class _Query:
         adapted_key = adapted._generate_cache_key()
         bound = self._compiled.bind_names
         self._places = [bound.get(value) for value in adapted_key.bindparams] if adapted_key is not None else []
-        self.sql = str(self._compiled)
+        self._sql = str(self._compiled)
         self.builds = tuple({builds[table].id: builds[table] for table in used if table in builds}.values())
         columns = list(adapted.selected_columns)
         self._names: Any = namedtuple("Row", [column.key for column in columns], rename=True)  # type: ignore[misc]
@@ -178,15 +178,20 @@ class _Query:
         ]
         self._binders = self._compiled._bind_processors
 
-    def parameters(self, cache_key: Any) -> list[Any]:
-        """The values of one statement of this shape, in the driver's form and order."""
+    def bound(self, cache_key: Any) -> tuple[str, list[Any]]:
+        """The SQL of one statement of this shape, and its values in the driver's form and order."""
         given = self._compiled.construct_params()
         if cache_key is not None:
             for name, value in zip(self._places, cache_key.bindparams, strict=True):
                 if name is not None:
                     given[name] = value.effective_value
-        binders = self._binders
-        return [binders[name](given[name]) if name in binders else given[name] for name in self._compiled.positiontup]
+        sql, names, binders = self._sql, self._compiled.positiontup, self._binders
+        if self._compiled.post_compile_params:
+            # IN has as many marks as there are values, so that its SQL differs from one statement to the next
+            expanded = self._compiled.construct_expanded_state(given)
+            sql, names, binders = expanded.statement, expanded.positiontup, expanded.processors
+            given = expanded.parameters
+        return sql, [binders[name](given[name]) if name in binders else given[name] for name in names]
 
     def row(self, values: Sequence[Any]) -> Any:
         """A row with its columns as attributes."""
