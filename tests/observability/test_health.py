@@ -102,3 +102,21 @@ def test_clearing_what_does_not_stand_changes_nothing() -> None:
     board = HealthBoard()
     board.clear("nothing")
     assert board() == ()
+
+
+def test_a_check_that_fails_is_a_state_itself() -> None:
+    """A part that cannot say how it is, is not well; the others are heard all the same."""
+
+    def broken() -> list[HealthState]:
+        raise OSError("disk full")
+
+    health = Health(Watch(), [broken])
+    health.watch(lambda: [state("a hole in a chain", Severity.DEGRADED)])
+    health.phase = Phase.SERVING
+    report = health.ready()
+    assert report.ok
+    details = {named.name.rpartition(".")[2]: named.detail for named in report.states}
+    assert details == {
+        "broken": "The check itself failed: OSError: disk full",
+        "a hole in a chain": "a hole in a chain is the case",
+    }

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 from rich.console import Console
@@ -105,22 +105,49 @@ async def _next(reports: AsyncGenerator[Report, None]) -> Report | None:
 
 def _shown(reports: Iterable[Report], title: str, *, as_json: bool) -> Finished | None:
     """Show the progress, and give back how it ended; a failure ends the command."""
-    finished = None
-    # On standard error, so that what is piped is the outcome alone
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=as_json) as bar:
-        task: TaskID | None = None
+    with _Bar(title, shown=not as_json and sys.stderr.isatty()) as bar:
         for report in reports:
             if as_json:
                 print_json(report)
             match report:
                 case Advanced():
-                    if task is None:
-                        task = bar.add_task(title, total=report.total)
-                    bar.update(task, completed=report.done, total=report.total)
+                    bar.move(report)
                 case Finished():
-                    finished = report
+                    return report
                 case Failed():
                     bar.stop()
                     fail(report.reason)
-    return finished
+    return None
+
+
+class _Bar:
+    """A progress bar, drawn from the first report of progress on; on standard error, so that a pipe gets no part."""
+
+    def __init__(self, title: str, *, shown: bool) -> None:
+        self._title = title
+        self._shown = shown
+        self._drawn: tuple[Progress, TaskID] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def move(self, to: Advanced) -> None:
+        """Show how far it is."""
+        if not self._shown:
+            return
+        if self._drawn is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+            bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+            self._drawn = bar, bar.add_task(self._title, total=to.total)
+            bar.start()
+        bar, task = self._drawn
+        bar.update(task, completed=to.done, total=to.total)
+
+    def stop(self) -> None:
+        """Leave it as it stands."""
+        if self._drawn is not None:
+            self._drawn[0].stop()
+            self._drawn = None

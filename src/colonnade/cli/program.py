@@ -10,7 +10,7 @@ __all__ = ["app"]
 
 _COMMANDS = {
     "up": "Start a system in this process, its stores embedded.",
-    "check": "Check a system without starting it, and the borders in its code.",
+    "check": "Check a system, and the borders in its code.",
     "routes": "List the HTTP endpoints of a system.",
     "openapi": "Print the OpenAPI document of a service.",
     "events": "Read what happened: list, show, tail.",

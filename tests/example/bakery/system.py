@@ -1,7 +1,7 @@
 """The bakery as a system."""
 
-from bakery import baking, selling
 from colonnade.system import System
+from tests.example.bakery import baking, selling
 
 __all__ = ["bakery"]
 

@@ -5,9 +5,6 @@ from uuid import UUID
 
 from sqlalchemy import Column, Integer, MetaData, Table, Uuid, select
 
-from bakery.baking import contracts
-from bakery.baking.contracts import BreadBaked
-from bakery.selling.contracts import ClearShelf, StockShelf
 from colonnade.application import AggregateNotFound, Ids, Plan, Repository, Saga, Step
 from colonnade.application.projection import Projection
 from colonnade.application.writes import RowWrite, insert
@@ -16,6 +13,9 @@ from colonnade.messages import Command, Metadata, Positive, Query, Value
 from colonnade.persistence import Reads
 from colonnade.presentation import Api, Get, Post
 from colonnade.system import Service
+from tests.example.bakery.baking import contracts
+from tests.example.bakery.baking.contracts import BreadBaked
+from tests.example.bakery.selling.contracts import ClearShelf, StockShelf
 
 __all__ = ["service"]
 

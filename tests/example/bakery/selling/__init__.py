@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from bakery.selling import contracts
-from bakery.selling.contracts import ClearShelf, StockShelf
 from colonnade.application import Repository
 from colonnade.domain import Aggregate, Conflict
 from colonnade.messages import Event
 from colonnade.system import Service
+from tests.example.bakery.selling import contracts
+from tests.example.bakery.selling.contracts import ClearShelf, StockShelf
 
 __all__ = ["service"]
 

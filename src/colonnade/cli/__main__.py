@@ -1,0 +1,5 @@
+"""`python -m colonnade.cli` is `colonnade`."""
+
+from colonnade.cli import main
+
+main()
