@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from colonnade.cli import borders
-from colonnade.cli.borders import crossings
+from colonnade.cli.borders import borrowed, crossings
 
 
 class Project:
@@ -137,3 +137,17 @@ def test_a_service_within_the_package_of_another_is_a_service_of_its_own(project
     assert [(each.importer, each.imported) for each in found] == [
         ("acme.ordering.returns.domain.goods", "acme.ordering.domain.order")
     ]
+
+
+def test_what_a_service_uses_of_another_is_known_by_name(project: Project) -> None:
+    """Only what comes out of contracts; a module itself names nothing."""
+    project.write(
+        "ordering.infrastructure.prices",
+        "import acme.catalog.contracts",
+        "from acme.catalog import contracts",
+        "from acme.catalog.contracts import ProductById",
+    )
+    assert borrowed(["acme.ordering", "acme.catalog"]) == {
+        ("acme.ordering", "acme.catalog", "QuotePrices"),
+        ("acme.ordering", "acme.catalog", "ProductById"),
+    }

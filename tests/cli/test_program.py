@@ -16,6 +16,7 @@ COMMANDS = {
     "up": (),
     "check": (),
     "routes": (),
+    "topology": (),
     "openapi": (),
     "events": ("list", "show", "tail"),
     "projections": ("list", "rebuild"),
@@ -168,6 +169,28 @@ def test_routes_are_listed(invoke: Invoked) -> None:
     ]
     assert invoke("routes", BAKERY).stdout.splitlines()[1].split() == ["POST", "/api/baking/batches", "baking.Bake"]
     assert "/api/waiting/wait/…" in invoke("routes", "tests.example.waiting:waiting").stdout
+
+
+def test_the_topology_is_drawn_from_the_code(invoke: Invoked) -> None:
+    """Which messages go between which services, of which kind."""
+    assert invoke("topology", BAKERY).stdout.splitlines() == [
+        "flowchart LR",
+        "    baking",
+        "    selling",
+        '    baking -->|"ClearShelf<br>StockShelf"| selling',
+    ]
+    assert json_lines(invoke("topology", BAKERY, "--json").stdout) == [
+        {"from": "baking", "to": "selling", "kind": "command", "messages": ["ClearShelf", "StockShelf"]}
+    ]
+
+
+def test_events_are_drawn_towards_those_who_react(invoke: Invoked) -> None:
+    """Commands and queries go to the service that answers, events the other way."""
+    ways = json_lines(invoke("topology", "grocer.system:grocer", "--json").stdout)
+    found = {(way["from"], way["to"], way["kind"]): way["messages"] for way in ways}
+    assert "OrderConfirmed" in found["ordering", "inventory", "event"]
+    assert "ReserveGoods" in found["ordering", "inventory", "command"]
+    assert found["ordering", "catalog", "query"] == ["QuotePrices"]
 
 
 def test_the_openapi_document_is_printed(invoke: Invoked) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -82,13 +83,12 @@ def _offline(directory: Path, operation: Operation, code: str | None) -> Iterato
     world = real_world()
 
     async def carry_out() -> AsyncGenerator[Report, None]:
-        async with open_stores(directory, world, system) as services:
-            reports = perform(operation, services, world)
-            try:
-                async for report in reports:
-                    yield report
-            finally:
-                await reports.aclose()
+        async with (
+            open_stores(directory, world, system) as services,
+            aclosing(perform(operation, services, world)) as reports,
+        ):
+            async for report in reports:
+                yield report
 
     with asyncio.Runner() as runner:
         reports = carry_out()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["Crossing", "crossings"]
+__all__ = ["Crossing", "borrowed", "crossings"]
 
 _LAYERS = ("contracts", "domain", "application", "infrastructure", "presentation", "service")
 
@@ -61,9 +62,23 @@ def crossings(packages: Sequence[str]) -> list[Crossing]:
         crossing
         for package in packages
         for module in _modules(package, packages)
-        for line, imported in _imports(module)
-        if (crossing := _judged(module, line, imported, packages)) is not None
+        for each in _imports(module)
+        if (crossing := _judged(module, each.line, each.module, packages)) is not None
     ]
+
+
+def borrowed(packages: Sequence[str]) -> set[tuple[str, str, str]]:
+    """What services use of each other: the package that imports, the one whose contracts it imports, the name."""
+    return {
+        (package, lender, each.name)
+        for package in packages
+        for module in _modules(package, packages)
+        for each in _imports(module)
+        if each.name is not None
+        and (lender := _owner(each.module, packages)) is not None
+        and lender != package
+        and each.module == f"{lender}.contracts"
+    }
 
 
 def _judged(module: _Module, line: int, imported: str, packages: Sequence[str]) -> Crossing | None:
@@ -140,16 +155,26 @@ def _layer(module: str, package: str) -> str | None:
     return first if first in _LAYERS else None
 
 
-def _imports(module: _Module) -> Iterator[tuple[int, str]]:
+class _Import(NamedTuple):
+    line: int
+    module: str
+    name: str | None
+    """What is taken out of the module, where it is not the module itself."""
+
+
+def _imports(module: _Module) -> Iterator[_Import]:
     for node in ast.walk(ast.parse(module.path.read_bytes(), str(module.path))):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            yield from (_Import(node.lineno, alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(module, node.module or "", node.level)
             for alias in node.names:
                 # `from package import module` names the module, `from module import name` what it is in
                 below = f"{base}.{alias.name}"
-                yield node.lineno, below if _is_module(below) else base
+                if _is_module(below):
+                    yield _Import(node.lineno, below, None)
+                else:
+                    yield _Import(node.lineno, base, alias.name)
 
 
 @cache

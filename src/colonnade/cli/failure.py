@@ -1,5 +1,6 @@
 """How a command says that it failed: one sentence on standard error, and exit status 1."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -11,7 +12,7 @@ __all__ = ["fail", "told"]
 
 def fail(sentence: object) -> NoReturn:
     """Say why, and end with status 1."""
-    typer.secho(f"{sentence}", err=True, fg=typer.colors.RED if _is_terminal() else None)
+    typer.secho(f"{sentence}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
     raise typer.Exit(1)
 
 
@@ -22,9 +23,3 @@ def told(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         fail(error)
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stderr.isatty()

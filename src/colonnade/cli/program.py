@@ -12,6 +12,7 @@ _COMMANDS = {
     "up": "Start a system in this process, its stores embedded.",
     "check": "Check a system, and the borders in its code.",
     "routes": "List the HTTP endpoints of a system.",
+    "topology": "Draw what the services of a system say to each other.",
     "openapi": "Print the OpenAPI document of a service.",
     "events": "Read what happened: list, show, tail.",
     "projections": "See how far read models are, and rebuild them.",

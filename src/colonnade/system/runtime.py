@@ -32,6 +32,7 @@ from colonnade.presentation.service_app import ServiceApp
 from colonnade.system.container import make_container
 from colonnade.system.declarations import Declarations
 from colonnade.system.errors import InvalidSystem, Mistake
+from colonnade.system.graph import package_of
 from colonnade.system.mediation import InProcessMediator, MessageHandlers
 from colonnade.system.service import Service, System
 from colonnade.system.topology import Topology, subscriber_name, topology_of
@@ -327,7 +328,7 @@ class _InProcessDispatch:
         self.history: UUID = store.history
         self._store = store
         self._handlers = handlers
-        self._packages = {_package(each): each.name for each in topology.system.services}
+        self._packages = {package_of(each): each.name for each in topology.system.services}
         self._origins: dict[type[Refusal], str] = {}
 
     async def execute(
@@ -358,13 +359,6 @@ class _InProcessDispatch:
             ]
             origin = self._origins[kind] = found[0] if found else self.service
         return origin
-
-
-def _package(service: Service) -> str:
-    if service.contracts is not None:
-        return service.contracts.__name__.rpartition(".")[0] or service.contracts.__name__
-    handlers = service.handlers
-    return handlers[0].__module__.rpartition(".")[0].rpartition(".")[0] if handlers else service.name
 
 
 def _saga_instance(id: UUID | str | int) -> SagaInstance:

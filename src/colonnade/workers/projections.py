@@ -1,7 +1,7 @@
 """Projections: the log, turned into rows, in pages; and their rebuilding beside the one that is read."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +124,7 @@ class Projector:
                     await self._catch_up()
             await self._waking.wait()
 
-    async def rebuild(self) -> AsyncIterator[Progress]:
+    async def rebuild(self) -> AsyncGenerator[Progress, None]:
         """Fill new tables from the whole log beside the ones that are read, then read those; tells how far it is."""
         if self._rebuilding is not None:
             raise RuntimeError(f"{self.name} is being rebuilt already; wait for it.")

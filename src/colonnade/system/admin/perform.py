@@ -1,7 +1,8 @@
 """Carries operations out, on the services of a running host or on stores that were opened for it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,7 +36,7 @@ class Rebuildable(Protocol):
     async def progress(self) -> Projected:
         """How far it is."""
 
-    def rebuild(self) -> AsyncIterator[Projected]:
+    def rebuild(self) -> AsyncGenerator[Projected, None]:
         """Fill it, telling how far it is."""
 
 
@@ -63,12 +64,11 @@ async def perform(
     service = services.get(operation.service)
     if service is None:
         raise OperationFailed(f"There is no service {operation.service}; there are {', '.join(sorted(services))}.")
-    reports = _reports(operation, service, world)
     try:
-        async for report in reports:
-            yield report
+        async with aclosing(_reports(operation, service, world)) as reports:
+            async for report in reports:
+                yield report
     finally:
-        await reports.aclose()
         await service.acted()
 
 
@@ -186,9 +186,11 @@ async def _rebuild(operation: RebuildProjection, service: Administered) -> Async
             f"{operation.service} has no projection {operation.projection}; its projections are: {known}."
         )
     end = 0
-    async for progress in projection.rebuild():
-        end = progress.end
-        yield Progress(progress.position, progress.end)
+    # Closed with the operation, so that what an abandoned rebuild holds is let go at once
+    async with aclosing(projection.rebuild()) as steps:
+        async for progress in steps:
+            end = progress.end
+            yield Progress(progress.position, progress.end)
     yield Finished(f"{operation.projection} is rebuilt up to event {end}.", end)
 
 
