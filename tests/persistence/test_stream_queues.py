@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from colonnade.persistence.streams import StreamQueues
 from colonnade.persistence.work import StreamBusy, Work
 

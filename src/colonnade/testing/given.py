@@ -55,5 +55,5 @@ class Given(Generic[A]):
 
 
 def given(aggregate: A, *events: Event) -> Given[A]:
-    """An aggregate to which `events` have happened: `given(Order(ORDER), placed).when(Order.confirm).then(confirmed)`."""
+    """An aggregate to which `events` have happened: `given(order, placed).when(Order.confirm).then(confirmed)`."""
     return Given(aggregate, events)

@@ -98,8 +98,9 @@ class SqliteLog:
         else:
             # "+" keeps the planner off the index of names where many are asked for: they are most of the log then
             name = "name" if len(names) == 1 else "+name"
+            marks = _marks(tuple(names))
             rows = self._run(
-                f"SELECT {_EVENT} FROM events WHERE position > ? AND {name} IN ({_marks(tuple(names))}) ORDER BY position LIMIT ?",
+                f"SELECT {_EVENT} FROM events WHERE position > ? AND {name} IN ({marks}) ORDER BY position LIMIT ?",
                 (after, *names, limit),
             )
         return [_event(row) for row in rows]
