@@ -3,7 +3,6 @@
 from collections import defaultdict
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from time import process_time
 from uuid import UUID
 
 import pytest
@@ -165,14 +164,3 @@ def test_stores_open_with_the_opening_stock(day: Day) -> None:
     }
     assert sum(len(shelves) for shelves in levels.values()) == len(named)
     assert named == {shelf: pieces for shelf, pieces in day.opening_stock(2017).items() if pieces}
-
-
-def test_a_day_is_read_in_a_blink() -> None:
-    """Reading and stocking cost under 150 ms of processor time, the best of three, so that a start is not held up."""
-
-    def seconds() -> float:
-        before = process_time()
-        load_day().opening_stock(2017)
-        return process_time() - before
-
-    assert min(seconds() for _ in range(3)) < 0.150
