@@ -1,8 +1,10 @@
 """`colonnade events`: reading what happened."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from tests.cli.conftest import ROOT, Invoked, json_lines
@@ -100,6 +102,15 @@ def test_a_damaged_store_is_told(baked: Path, invoke: Invoked) -> None:
     told = invoke("events", "list")
     assert told.exit_code == 1
     assert f"{baked / 'selling.sqlite3'} cannot be used as a store" in told.stderr
+
+
+def test_a_database_of_somebody_else_beside_the_stores_is_passed_over(baked: Path, invoke: Invoked) -> None:
+    """A provider may keep files of its own in the data directory."""
+    with closing(sqlite3.connect(baked / "ledger.sqlite3")) as ledger:
+        ledger.execute("CREATE TABLE charges (amount INTEGER)")
+    assert invoke("events", "list", "-l", "1").exit_code == 0
+    told = invoke("events", "list", "-s", "ledger")
+    assert "There is no service 'ledger'; there are baking, selling." in told.stderr
 
 
 def test_tail_shows_what_was_and_follows_until_it_is_interrupted(baked: Path) -> None:

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from colonnade.persistence.sqlite import open_sqlite_store
+from colonnade.persistence.sqlite.schema import APPLICATION_ID
 from colonnade.system.admin.perform import Administered
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.runtime import Runtime, build
@@ -12,6 +13,9 @@ from colonnade.system.service import System
 from colonnade.world import World
 
 __all__ = ["NoStores", "administered", "open_stores", "stores_in"]
+
+_MAGIC = b"SQLite format 3\x00"
+_APPLICATION_ID = slice(68, 72)
 
 
 class NoStores(Exception):
@@ -26,11 +30,21 @@ class NoStores(Exception):
 
 
 def stores_in(directory: Path) -> Mapping[str, Path]:
-    """The files of the stores in `directory`, by service; raises `NoStores`."""
-    found = {path.stem: path for path in sorted(directory.glob("*.sqlite3"))}
+    """The files of the stores in `directory`, by service; raises `NoStores`.
+
+    What providers keep there in databases of their own is passed over; a damaged file is not.
+    """
+    found = {path.stem: path for path in sorted(directory.glob("*.sqlite3")) if not _is_of_another_program(path)}
     if not found:
         raise NoStores(directory)
     return found
+
+
+def _is_of_another_program(path: Path) -> bool:
+    # The header of an SQLite file: https://www.sqlite.org/fileformat.html#the_database_header
+    with path.open("rb") as file:
+        header = file.read(_APPLICATION_ID.stop)
+    return header.startswith(_MAGIC) and header[_APPLICATION_ID] != APPLICATION_ID.to_bytes(4, "big")
 
 
 def administered(runtime: Runtime) -> Mapping[str, Administered]:
