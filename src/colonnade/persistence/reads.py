@@ -1,16 +1,19 @@
-"""Reading read models: statements over the tables that the service declares."""
+"""Reading and writing the service's tables: the ports of query handlers and command handlers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVarTuple
 from uuid import UUID
 
-from sqlalchemy import Select
+from sqlalchemy import Row
+from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from colonnade.application.writes import Write
 
 __all__ = ["Reads", "RequiredPosition", "StaleRead", "Tables", "required_position"]
+
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +43,27 @@ class StaleRead(Exception):
 
 
 class Reads(Protocol):
-    """Answers statements over the service's tables, never older than what the caller has seen."""
+    """Answers SQLAlchemy's statements over the service's tables, never older than what the caller has seen.
 
-    async def all(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:  # Any: rows have the columns' types
-        """All rows, each with its columns as attributes; raises `StaleRead`."""
+    A statement that is asked often is best written once, in the module, with a `bindparam` for each of `values`.
+    Rows have their columns as attributes. All three methods raise `StaleRead` where a projection is behind the caller,
+    and `QueryFailed` for a statement that the database does not take.
+    """
 
-    async def first(self, statement: Select[*tuple[Any, ...]]) -> Any:  # Any: as above
-        """The first row, or None; raises `StaleRead`."""
+    async def all(
+        self, statement: TypedReturnsRows[*Ts], values: Mapping[str, Any] | None = None
+    ) -> Sequence[Row[*Ts]]:
+        """All rows."""
+
+    async def first(self, statement: TypedReturnsRows[*Ts], values: Mapping[str, Any] | None = None) -> Row[*Ts] | None:
+        """The first row, or None."""
+
+    async def one(self, statement: TypedReturnsRows[*Ts], values: Mapping[str, Any] | None = None) -> Row[*Ts]:
+        """The only row; raises `sqlalchemy.exc.NoResultFound` or `MultipleResultsFound`."""
 
 
 class Tables(Protocol):
-    """Writes rows of the service's own tables with the command at hand."""
+    """Writes rows of the service's own tables, those that no projection owns, with the command at hand."""
 
     def write(self, *writes: Write) -> None:
         """Let `writes` happen when this unit of work is committed, in their order."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from sqlalchemy.engine.interfaces import Dialect
+
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot, Unit
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "NotParked",
     "OutboxRow",
     "ParkedMessage",
+    "QueryFailed",
     "Store",
     "StoreConflict",
     "StoreFailed",
@@ -36,6 +39,7 @@ __all__ = [
     "StoredMessage",
     "Touched",
     "VersionConflict",
+    "WriteFailed",
 ]
 
 
@@ -138,6 +142,13 @@ class StoreFailed(Exception):
         return f"The store {self.store} failed: {self.reason}."
 
 
+class WriteFailed(StoreFailed):
+    """The database refused what one unit of work wanted to write: a constraint, a type, SQL that it does not know."""
+
+    def __str__(self) -> str:
+        return f"The store {self.store} refused a write: {self.reason}; nothing of its unit of work was kept."
+
+
 class MissedRow(Exception):
     """A write that must change a row found none."""
 
@@ -147,6 +158,17 @@ class MissedRow(Exception):
 
     def __str__(self) -> str:
         return f"No row was there to change for: {self.sql}"
+
+
+class QueryFailed(Exception):
+    """The database does not take a statement that reads."""
+
+    def __init__(self, sql: str, reason: str) -> None:
+        super().__init__(sql, reason)
+        self.sql, self.reason = sql, reason
+
+    def __str__(self) -> str:
+        return f"The database does not take this query ({self.reason}): {self.sql}"
 
 
 class MessageTooLarge(Exception):
@@ -268,6 +290,7 @@ class Touched(IntFlag):
     OUTBOX = 2
     INBOX = 4
     TIMERS = 8
+    CHECKPOINTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +412,10 @@ class Store(Protocol):
         """Changed by restore, promotion or recovery to a point in time; positions compare within one history only."""
 
     @property
+    def dialect(self) -> Dialect:
+        """How SQLAlchemy's tables and statements are put to this engine, with marks for tables (`tables.marking`)."""
+
+    @property
     def log(self) -> Log:
         """The events."""
 
@@ -420,6 +447,12 @@ class Store(Protocol):
 
     async def define(self, statements: Sequence[str]) -> None:
         """Run statements that change the read models' schema, all or none."""
+
+    async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+        """The rows of each statement, all read off the loop from one consistent state; raises `QueryFailed`.
+
+        Values are in the driver's own form, as the types of `dialect` know it. It ends when its caller is cancelled.
+        """
 
     async def snapshot(self, read: Callable[[Any], R]) -> R:  # Any: the engine's own connection
         """Run `read` off the loop, on one consistent state of the database, with a connection that only reads."""

@@ -31,6 +31,7 @@ __all__ = [
     "Unit",
     "Unpark",
     "Write",
+    "WriteMany",
 ]
 
 
@@ -232,6 +233,15 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteMany:
+    """One SQL statement on a read model for many rows; `must_hit` when none of them may be missed."""
+
+    sql: str
+    rows: Sequence[Sequence[Any]]
+    must_hit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """A projection's checkpoint moves from log position `before`, where it must stand, to `after`."""
 
@@ -273,6 +283,7 @@ Effect = (
     | Answer
     | Snapshot
     | Write
+    | WriteMany
     | Advance
     | Defer
     | Settle

@@ -25,7 +25,9 @@ from colonnade.persistence.outgoing import UnitOutbox, UnitReplies
 from colonnade.persistence.repository import AggregateCache, EventSourcedRepository
 from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
 from colonnade.persistence.store import StoredAnswer
-from colonnade.persistence.tables.models import ReadModels, StoreReads, UnitTables
+from colonnade.persistence.tables.inline import UnitTables
+from colonnade.persistence.tables.models import ReadModels
+from colonnade.persistence.tables.reading import StoreReads
 from colonnade.persistence.unit import Answer, ChainId, Effect, Unit
 from colonnade.presentation import Api
 from colonnade.presentation.service_app import ServiceApp
@@ -159,7 +161,7 @@ class _ServiceBuilder:
         self._routes = topology.routes(service.name)
         self._cache = AggregateCache(AGGREGATES_REMEMBERED)
         self._execution = Execution(self._store, codec, self._routes, self._declared.aggregates, self._cache, world)
-        self._models = ReadModels(service.name, self._store)
+        self._models = ReadModels(service.name, self._store, world)
 
     async def build(self, broker: MemoryBroker) -> RunningService:
         """Build the service's objects, and listen to the broker."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from colonnade.messages import Command, Query
 from colonnade.persistence import DataDirectory
+from colonnade.persistence.unit import Unit
 from colonnade.system import System
 from colonnade.system.hosts.supervision import Supervisor
 from colonnade.system.mediation import InProcessMediator
@@ -70,7 +71,7 @@ class RunningSystem:
         waiting: Mapping[str, str] = {}
         try:
             async with asyncio.timeout(within):
-                while waiting := await self._waiting():
+                while waiting := await self._waiting() or await self._waiting_behind_commits():
                     self._committed.clear()
                     try:
                         async with asyncio.timeout(0.05):
@@ -79,6 +80,13 @@ class RunningSystem:
                         continue
         except TimeoutError:
             raise NotSettled(waiting) from None
+
+    async def _waiting_behind_commits(self) -> Mapping[str, str]:
+        # What is being written just now may add to the work: look again behind it
+        now, id = self.runtime.world.clock.micros(), self.runtime.world.ids.new()
+        for service in self.runtime.services.values():
+            await service.store.commit(Unit(now, id))
+        return await self._waiting()
 
     async def _waiting(self) -> Mapping[str, str]:
         waiting = {}

@@ -5,7 +5,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
 APPLICATION_ID = 0x436F6C6E
 """Tells a store from other SQLite files (`Coln`)."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -115,8 +115,28 @@ CREATE TABLE deferrals (
 
 CREATE TABLE checkpoints (projection TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
--- Which of its builds a projection is read from
-CREATE TABLE projections (name TEXT PRIMARY KEY, active TEXT NOT NULL) STRICT, WITHOUT ROWID;
+-- One row a projection: the build that it is read from
+CREATE TABLE projections (name TEXT PRIMARY KEY, active INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE builds (
+    number INTEGER PRIMARY KEY,
+    projection TEXT NOT NULL,
+    shape TEXT NOT NULL,
+    filling TEXT NOT NULL,
+    tables TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE held_streams (
+    build INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    cause TEXT NOT NULL,
+    PRIMARY KEY (build, stream)
+) STRICT, WITHOUT ROWID;
+
+-- The service's tables that no projection owns, and the shape in which they were made
+CREATE TABLE own_tables (name TEXT PRIMARY KEY, shape TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE leases (
     name TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, expires INTEGER NOT NULL

@@ -1,15 +1,20 @@
 """A service's store in one SQLite file, written by one thread of one process."""
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import apsw
+from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.persistence.coalescing import Coalescer
 from colonnade.persistence.executor import Executor, ThreadExecutor
+from colonnade.persistence.sqlite.decimals import add_decimals
+from colonnade.persistence.sqlite.dialect import sqlite_dialect
 from colonnade.persistence.sqlite.rows import (
     SqliteInbox,
     SqliteLog,
@@ -20,7 +25,7 @@ from colonnade.persistence.sqlite.rows import (
 )
 from colonnade.persistence.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from colonnade.persistence.sqlite.writer import SqliteWriter
-from colonnade.persistence.store import Committed, Deferral, Lease, StoredAnswer, StoreFailed, Touched
+from colonnade.persistence.store import Committed, Deferral, Lease, QueryFailed, StoredAnswer, StoreFailed, Touched
 from colonnade.persistence.unit import Unit
 from colonnade.world import World
 
@@ -33,6 +38,30 @@ PARTITIONS = 8
 
 _BUSY_MILLISECONDS = 5_000
 _CHECKPOINT_PAGES = 2_000
+
+
+# What is wrong with a statement or its values, as opposed to the database
+_FAULTS = (apsw.SQLError, apsw.BindingsError, apsw.ReadOnlyError, TypeError, ValueError, OverflowError)
+
+_STEPS_BETWEEN_LOOKS = 10_000
+"""After how many steps of SQLite's machine a query looks whether anybody still waits for it: under a millisecond."""
+
+
+def rows_of(
+    connection: apsw.Connection, statements: Sequence[tuple[str, Sequence[Any]]], given_up: Callable[[], bool]
+) -> list[list[tuple[Any, ...]]]:
+    """The rows of each of `statements`; raises `QueryFailed`. It breaks off when `given_up`."""
+    found: list[list[tuple[Any, ...]]] = []
+    connection.set_progress_handler(given_up, _STEPS_BETWEEN_LOOKS)
+    try:
+        for sql, parameters in statements:
+            try:
+                found.append(connection.execute(sql, parameters).fetchall())
+            except _FAULTS as error:
+                raise QueryFailed(sql, str(error)) from error
+    finally:
+        connection.set_progress_handler(None)
+    return found
 
 
 class NotAStore(Exception):
@@ -94,6 +123,7 @@ def _create(path: Path, world: World) -> None:
 def _connect(path: Path, flags: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags, statementcachesize=200)
     connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    add_decimals(connection)
     return connection
 
 
@@ -118,6 +148,7 @@ class SqliteStore:
         self.inbox = SqliteInbox(self._reader)
         self.timers = SqliteTimers(self._reader)
         self._listeners: list[Callable[[Touched], None]] = []
+        self.dialect: Dialect = sqlite_dialect()
         self._snapshots: Executor | None = None
         self._writer: apsw.Connection | None = None
         if not read_only:
@@ -197,6 +228,15 @@ class SqliteStore:
                 connection.execute("COMMIT")
 
         return await self._snapshots.submit(run)
+
+    async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+        """The rows of each of `statements`, all read in one snapshot by a thread of its own."""
+        given_up = Event()
+        try:
+            return await self.snapshot(lambda connection: rows_of(connection, statements, given_up.is_set))
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
 
     async def checkpoint(self, projection: str) -> int:
         """The log position up to which a projection has been written."""

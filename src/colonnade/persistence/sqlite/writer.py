@@ -22,6 +22,7 @@ from colonnade.persistence.store import (
     StoreFailed,
     Touched,
     VersionConflict,
+    WriteFailed,
 )
 from colonnade.persistence.unit import (
     Advance,
@@ -44,6 +45,7 @@ from colonnade.persistence.unit import (
     Unit,
     Unpark,
     Write,
+    WriteMany,
 )
 
 __all__ = ["MESSAGE_LIMIT_BYTES", "SqliteWriter", "partition_of"]
@@ -52,6 +54,9 @@ MESSAGE_LIMIT_BYTES = 256 * 1024
 """The largest envelope that may leave a service: what every broker can carry."""
 
 _VERSIONS_REMEMBERED = 20_000
+
+# The fault of what was written, not of the database
+_REFUSALS = (apsw.ConstraintError, apsw.MismatchError, apsw.SQLError, apsw.BindingsError, apsw.TooBigError)
 
 _INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?)"
@@ -100,7 +105,7 @@ class SqliteWriter:
             if self._outbox:
                 self._connection.executemany(_INSERT_OUTBOX, self._outbox)
                 self._touched |= Touched.OUTBOX
-        except (apsw.Error, MissedRow) as error:
+        except (apsw.Error, MissedRow, TypeError, ValueError, OverflowError) as error:
             self._roll_back()
             raise BatchFailed(self._told(error)) from error
         return Applied(results, self._touched)
@@ -119,7 +124,10 @@ class SqliteWriter:
         self._forget()
 
     def _told(self, error: Exception) -> Exception:
-        return StoreFailed(self._path, f"{type(error).__name__}: {error}") if isinstance(error, apsw.Error) else error
+        if not isinstance(error, apsw.Error):
+            return error
+        kind = WriteFailed if isinstance(error, _REFUSALS) else StoreFailed
+        return kind(self._path, f"{type(error).__name__}: {error}")
 
     def _forget(self) -> None:
         self._end: int = self._run("SELECT coalesce(max(position), 0) FROM events").get
@@ -193,12 +201,18 @@ class SqliteWriter:
                     run(effect.sql, effect.parameters)
                     if effect.must_hit and not self._connection.changes():
                         raise MissedRow(effect.sql)
+                case WriteMany():
+                    before = self._connection.total_changes()
+                    self._connection.executemany(effect.sql, effect.rows)
+                    if effect.must_hit and self._connection.total_changes() - before < len(effect.rows):
+                        raise MissedRow(effect.sql)
                 case Advance():
                     run(
                         "INSERT INTO checkpoints VALUES (?, ?) "
                         "ON CONFLICT (projection) DO UPDATE SET position = excluded.position",
                         (effect.projection, effect.after),
                     )
+                    self._touched |= Touched.CHECKPOINTS
                 case Receive():
                     self._inbox.receive(effect, unit.time)
                     self._touched |= Touched.INBOX

@@ -1,231 +1,178 @@
-"""The read models of one service: which physical tables stand for the declared ones, and how far they are."""
+"""The read models of one service: which table stands for which declared one, now."""
 
 import asyncio
-import zlib
-from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
-from sqlalchemy import BindParameter, Column, Select, Table
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.sql.visitors import replacement_traverse
+from sqlalchemy import Table
 
-from colonnade.application.writes import RowWrite
-from colonnade.persistence.reads import StaleRead, required_position
-from colonnade.persistence.store import Store
-from colonnade.persistence.tables.compiling import WriteCompiler, create_statements, physical_table
-from colonnade.persistence.tables.types import storable
-from colonnade.persistence.unit import Write
-from colonnade.persistence.work import work_at_hand
+from colonnade.persistence.reads import StaleRead
+from colonnade.persistence.store import Store, Touched
+from colonnade.persistence.tables.builds import Build, Builds
+from colonnade.persistence.tables.declared import check_table, shape_of
+from colonnade.persistence.unit import Unit
+from colonnade.world import World
 
-__all__ = ["Build", "ReadModels", "StoreReads", "UnitTables"]
+__all__ = ["BeingBuilt", "Projected", "ReadModels", "TableChanged", "TableOwnedTwice", "UnknownTable"]
 
 WAIT_SECONDS = 5.0
 """How long a query waits for its projections to come as far as its caller has seen."""
 
+_OWN_BUILD = 0
+"""The number in the names of the service's own tables, which are built once."""
 
-@dataclass(frozen=True)
-class Build:
-    """One filling of a projection's tables.
 
-    `id` names it in the store: the projection, the shape and version that it is built by, and a number.
-    """
+class UnknownTable(LookupError):
+    """A statement names a table that the service does not have."""
+
+    def __init__(self, service: str, table: str) -> None:
+        super().__init__(service, table)
+        self.service, self.table = service, table
+
+    def __str__(self) -> str:
+        return (
+            f"The service {self.service} has no table {self.table}; give it to a projection as one of its `tables`, or "
+            "to the Service in `tables`."
+        )
+
+
+class TableOwnedTwice(ValueError):
+    """Two projections, or a projection and the service itself, would write one table."""
+
+    def __init__(self, table: str, first: str, second: str) -> None:
+        super().__init__(table, first, second)
+        self.table, self.first, self.second = table, first, second
+
+    def __str__(self) -> str:
+        return f"Table {self.table} belongs to {self.first} and to {self.second}; give each a table of its own."
+
+
+class TableChanged(Exception):
+    """A table of the service's own has another shape in the store than in the code."""
+
+    def __init__(self, service: str, table: str) -> None:
+        super().__init__(service, table)
+        self.service, self.table = service, table
+
+    def __str__(self) -> str:
+        return (
+            f"Table {self.table} of {self.service} was made with other columns, keys or indexes than it is declared "
+            "with now; its rows cannot be made anew from the log, so declare a new table beside it."
+        )
+
+
+class BeingBuilt(StaleRead):
+    """The tables of a projection are being filled for the first time, or anew in another shape."""
+
+    def __str__(self) -> str:
+        return f"{self.projection} is being filled and cannot be read yet; try again soon."
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """What a projection owns: its tables, filled from events of these stored names."""
 
     projection: str
-    id: str
-    names: tuple[str, ...]
-    """Stored names of the events that it takes."""
-    tables: Mapping[Table, Table]
-    """Declared tables to physical ones."""
+    events: tuple[str, ...]
+    tables: tuple[Table, ...]
 
-    @staticmethod
-    def of(projection: str, version: int, names: Sequence[str], tables: Sequence[Table], number: int) -> "Build":
-        """The build of a projection for the events and tables that its code has now."""
-        shape = "|".join(
-            repr([column.name, str(column.type), column.primary_key]) for t in tables for column in t.columns
-        )
-        fingerprint = zlib.crc32("|".join((str(version), *sorted(names), shape)).encode())
-        id = f"{projection}@{fingerprint:08x}.{number}"
-        suffix = f"{fingerprint:08x}_{number}"
-        return Build(
-            projection, id, tuple(names), {table: physical_table(table, f"{table.name}__{suffix}") for table in tables}
-        )
 
-    def create_statements(self, dialect: Dialect) -> list[str]:
-        """What makes its tables."""
-        return [statement for table in self.tables.values() for statement in create_statements(table, dialect)]
+@dataclass(slots=True)
+class _Owner:
+    projected: Projected
+    read: Build | None = None
 
 
 class ReadModels:
     """The tables of one service, as they are read and written now."""
 
-    def __init__(self, service: str, store: Store) -> None:
+    def __init__(self, service: str, store: Store, world: World) -> None:
         self.service = service
+        self.store = store
         self.wait_seconds = WAIT_SECONDS
-        self.dialect: Dialect = sqlite.dialect(paramstyle="qmark")
-        self._store = store
-        self._tables: dict[Table, Table] = {}
-        self._builds: dict[Table, Build] = {}
-        self._queries: dict[Any, _Query] = {}
-        self._moved = asyncio.Event()
+        self._world = world
+        self.builds = Builds(store)
+        self._owners: dict[str, _Owner] = {}
+        self._projections: dict[str, _Owner] = {}
+        self._own: dict[str, Table] = {}
+        self.moved = asyncio.Event()
+        """Set, and replaced, when a projection has been written further or is read from another build."""
+        store.watch(self._touched)
 
     async def own(self, tables: Sequence[Table]) -> None:
-        """Make tables that no projection owns."""
-        physical = {table: physical_table(table, table.name) for table in tables}
-        await self._store.define([sql for table in physical.values() for sql in create_statements(table, self.dialect)])
-        self._tables.update(physical)
+        """Make the tables that no projection owns, where they are not there yet.
 
-    def use(self, build: Build) -> None:
-        """Read a projection's tables from `build` from now on."""
-        self._tables.update(build.tables)
-        self._builds.update(dict.fromkeys(build.tables, build))
-        self._queries.clear()
+        Raises `UnfitTable`, `TableOwnedTwice` or `TableChanged`.
+        """
+        for table in tables:
+            check_table(table)
+            self._claim(table, f"the service {self.service}")
+            self._own[table.name] = table
+            shape, made = shape_of([table]), await self.builds.own_shape(table.name)
+            if made is None:
+                effects = self.builds.owned(table, shape, self.physical)
+                await self.store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*effects]))
+            elif made != shape:
+                raise TableChanged(self.service, table.name)
 
-    def writes(self, tables: Mapping[Table, Table] | None = None) -> WriteCompiler:
-        """A compiler of writes, on the tables read now or on those given."""
-        return WriteCompiler(self.dialect, self._tables if tables is None else tables)
+    def declare(self, projected: Projected) -> None:
+        """Note what a projection owns; raises `UnfitTable` or `TableOwnedTwice`."""
+        owner = self._projections[projected.projection] = _Owner(projected)
+        for table in projected.tables:
+            check_table(table)
+            self._claim(table, projected.projection)
+            self._owners[table.name] = owner
 
-    def moved(self) -> None:
-        """A projection has been written further: those who wait look again."""
-        self._moved.set()
-        self._moved = asyncio.Event()
+    def read_from(self, build: Build) -> None:
+        """From now on the tables of its projection are those of `build`."""
+        self._projections[build.projection].read = build
+        self._wake()
 
-    async def read(self, statement: Select[*tuple[Any, ...]], limit: int | None = None) -> list[Any]:
-        """The rows of `statement`; raises `StaleRead`."""
-        cache_key = cast(Any, statement)._generate_cache_key()
-        query = self._queries.get(cache_key.key) if cache_key is not None else None
-        if query is None:
-            query = _Query(statement, self._tables, self._builds, self.dialect)
-            if cache_key is not None:
-                self._queries[cache_key.key] = query
-        sql, parameters = query.bound(cache_key)
-        required = required_position.get()
-        checks: Sequence[Build] = ()
-        position = 0
-        if required is not None and required.service == self.service and required.history == self._store.history:
-            checks, position = query.builds, required.position
+    def readable(self, projection: str) -> bool:
+        """Whether there are tables of the declared shape to read."""
+        return self._projections[projection].read is not None
 
-        def run(connection: Any) -> list[Any] | StaleRead:
-            for build in checks:
-                stale = _behind(connection, build, position)
-                if stale is not None:
-                    return stale
-            rows = connection.execute(sql, parameters)
-            return [query.row(row) for row in rows]
-
-        deadline = asyncio.get_running_loop().time() + self.wait_seconds
-        while True:
-            moved = self._moved
-            found = await self._store.snapshot(run)
-            if not isinstance(found, StaleRead):
-                return found
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await moved.wait()
-            except TimeoutError:
-                raise found from None
-
-
-def _behind(connection: Any, build: Build, position: int) -> StaleRead | None:
-    written = connection.execute("SELECT position FROM checkpoints WHERE projection = ?", (build.id,)).get or 0
-    if written >= position:
+    def reader(self, table: str) -> Projected | None:
+        """The projection behind a table; None for one of the service's own. Raises `UnknownTable`."""
+        owner = self._owners.get(table)
+        if owner is not None:
+            return owner.projected
+        if table not in self._own:
+            raise UnknownTable(self.service, table)
         return None
-    marks = ", ".join("?" * len(build.names))
-    missing = connection.execute(
-        f"SELECT 1 FROM events WHERE position > ? AND position <= ? AND name IN ({marks}) LIMIT 1",
-        (written, position, *build.names),
-    ).get
-    return StaleRead(build.projection, written, position) if missing is not None else None
 
+    def read(self, projection: str) -> Build:
+        """The build that a projection is read from; raises `BeingBuilt`."""
+        build = self._projections[projection].read
+        if build is None:
+            raise BeingBuilt(projection, 0, 0)
+        return build
 
-class _Query:
-    """A compiled statement: its SQL, how to bind it and how to make rows."""
+    def physical(self, table: str) -> str:
+        """The table that stands for a declared one; raises `UnknownTable` or `BeingBuilt`."""
+        projected = self.reader(table)
+        if projected is None:
+            return f"{table}__{_OWN_BUILD}"
+        return self.read(projected.projection).physical(table)
 
-    def __init__(
-        self,
-        statement: Select[*tuple[Any, ...]],
-        tables: Mapping[Table, Table],
-        builds: Mapping[Table, Build],
-        dialect: Dialect,
-    ) -> None:
-        used: set[Table] = set()
+    async def look_again(self, projection: str) -> Build | None:
+        """Find the build that is read now, which another process may have switched; None while none can be read."""
+        owner = self._projections[projection]
+        active, builds = await self.builds.of(projection)
+        shape = shape_of(owner.projected.tables)
+        owner.read = next((build for build in builds if build.number == active and build.shape == shape), None)
+        return owner.read
 
-        def replace(element: Any, **_: Any) -> Any:
-            if isinstance(element, Table) and element in tables:
-                used.add(element)
-                return tables[element]
-            if isinstance(element, Column) and element.table in tables:
-                used.add(element.table)
-                return tables[element.table].c[element.key]
-            if isinstance(element, BindParameter) and (kept := storable(element.type)) is not element.type:
-                return BindParameter(element.key, element.value, type_=kept, unique=element.unique)
-            return None
+    def _claim(self, table: Table, owner: str) -> None:
+        if table.name in self._owners:
+            raise TableOwnedTwice(table.name, self._owners[table.name].projected.projection, owner)
+        if table.name in self._own:
+            raise TableOwnedTwice(table.name, f"the service {self.service}", owner)
 
-        adapted: Any = replacement_traverse(cast(Any, statement), {}, cast(Any, replace))
-        self._compiled = adapted.compile(dialect=dialect)
-        # Values come with a statement of the same shape; both name them in the same order
-        adapted_key = adapted._generate_cache_key()
-        bound = self._compiled.bind_names
-        self._places = [bound.get(value) for value in adapted_key.bindparams] if adapted_key is not None else []
-        self._sql = str(self._compiled)
-        self.builds = tuple({builds[table].id: builds[table] for table in used if table in builds}.values())
-        columns = list(adapted.selected_columns)
-        self._names: Any = namedtuple("Row", [column.key for column in columns], rename=True)  # type: ignore[misc]
-        self._converters: list[Callable[[Any], Any] | None] = [
-            column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns
-        ]
-        self._binders = self._compiled._bind_processors
+    def _touched(self, touched: Touched) -> None:
+        if touched & Touched.CHECKPOINTS:
+            self._wake()
 
-    def bound(self, cache_key: Any) -> tuple[str, list[Any]]:
-        """The SQL of one statement of this shape, and its values in the driver's form and order."""
-        given = self._compiled.construct_params()
-        if cache_key is not None:
-            for name, value in zip(self._places, cache_key.bindparams, strict=True):
-                if name is not None:
-                    given[name] = value.effective_value
-        sql, names, binders = self._sql, self._compiled.positiontup, self._binders
-        if self._compiled.post_compile_params:
-            # IN has as many marks as there are values, so that its SQL differs from one statement to the next
-            expanded = self._compiled.construct_expanded_state(given)
-            sql, names, binders = expanded.statement, expanded.positiontup, expanded.processors
-            given = expanded.parameters
-        return sql, [binders[name](given[name]) if name in binders else given[name] for name in names]
-
-    def row(self, values: Sequence[Any]) -> Any:
-        """A row with its columns as attributes."""
-        return self._names(
-            *[
-                value if convert is None else convert(value)
-                for convert, value in zip(self._converters, values, strict=True)
-            ]
-        )
-
-
-class StoreReads:
-    """Reads of query handlers."""
-
-    def __init__(self, models: ReadModels) -> None:
-        self._models = models
-
-    async def all(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:
-        """All rows."""
-        return await self._models.read(statement)
-
-    async def first(self, statement: Select[*tuple[Any, ...]]) -> Any:
-        """The first row, or None."""
-        rows = await self._models.read(statement.limit(1))
-        return rows[0] if rows else None
-
-
-class UnitTables:
-    """Writes of command handlers on tables of their service, in the unit of work at hand."""
-
-    def __init__(self, models: ReadModels) -> None:
-        self._writes = models.writes()
-
-    def write(self, *writes: RowWrite) -> None:
-        """Let `writes` happen when this unit of work is committed."""
-        effects: list[Write] = [self._writes.compile(write) for write in writes]
-        work_at_hand().effects.extend(effects)
+    def _wake(self) -> None:
+        self.moved.set()
+        self.moved = asyncio.Event()

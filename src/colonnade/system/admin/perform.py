@@ -10,6 +10,7 @@ import msgspec
 
 from colonnade.messages.envelope import Envelope
 from colonnade.persistence.store import NotParked, ParkedMessage, Store
+from colonnade.persistence.tables.builds import Builds
 from colonnade.persistence.unit import Discard, Effect, Unit, Unpark
 from colonnade.system.admin.operations import (
     DiscardDeadLetters,
@@ -167,13 +168,10 @@ async def _list(operation: ListProjections, service: Administered) -> AsyncGener
             ProjectionStatus(name, each.projection, each.position, each.end, True, each.stopped) for each in progress
         ]
     else:
-        builds = await service.store.snapshot(
-            lambda connection: connection.execute("SELECT name, active FROM projections ORDER BY name").fetchall()
-        )
         end = await service.store.log.end()
         found = [
-            ProjectionStatus(name, projection, await service.store.checkpoint(build), end, False)
-            for projection, build in builds
+            ProjectionStatus(name, projection, position, end, False)
+            for projection, position in await Builds(service.store).positions()
         ]
     yield Finished(f"{name} has {len(found)} projections.", 0, tuple(found))
 
