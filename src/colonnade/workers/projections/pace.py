@@ -2,11 +2,14 @@
 
 __all__ = ["Pace"]
 
-FEWEST, MOST = 16, 512
+FEWEST, MOST = 16, 128
+"""In a rebuild at full speed beside 32 commands at a time, pages of 512 gave commands a p99 of 23 ms and 34,000 events
+a second, pages of 128 gave 7 ms and 28,000."""
+
 COMMIT_SECONDS = 0.008
 """What a transaction may last: commands wait behind it, and theirs has to be over within 50 ms."""
 
-STEP = 32
+STEP = 16
 
 
 class Pace:
@@ -15,7 +18,7 @@ class Pace:
     __slots__ = ("size",)
 
     def __init__(self) -> None:
-        self.size = 128
+        self.size = 64
 
     def took(self, seconds: float) -> None:
         """A transaction of this size lasted so long."""
