@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, literal_column, select
+from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, literal, literal_column, select
 from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 
@@ -188,6 +188,19 @@ async def test_what_the_database_does_not_take_is_told_with_the_statement(tmp_pa
         with pytest.raises(UnknownTable, match="The service tabs has no table notes"):
             await d.reads.all(select(notes))
         assert await d.rows() == []
+
+
+async def test_a_slow_query_holds_up_no_other(tmp_path: Path) -> None:
+    """And is broken off when nobody waits for it any more."""
+    numbers = select(literal(1).label("n")).cte("numbers", recursive=True)
+    forever = select(func.count()).select_from(numbers.union_all(select(numbers.c.n + 1)))
+    async with desk(tmp_path) as d, asyncio.timeout(10):
+        slow = asyncio.create_task(d.reads.all(forever))
+        for _ in range(5):
+            assert await d.rows() == []
+        slow.cancel()
+        await asyncio.wait([slow])
+        assert slow.cancelled()
 
 
 def tables_of(d: Desk) -> tuple[UnitTables, Work]:

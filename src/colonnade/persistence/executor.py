@@ -27,20 +27,24 @@ class ThreadExecutor:
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[], R]) -> "asyncio.Future[R]":
-        """Run `work` in the thread."""
+        """Run `work` in the thread; raises RuntimeError after `close`."""
+        if self._closed:
+            raise RuntimeError(f"The thread {self._thread.name} has ended; nothing can run in it any more.")
         done: asyncio.Future[R] = self._loop.create_future()
         self._queue.put((done, work))
         return done
 
     async def close(self) -> None:
         """Run what is queued, then end the thread."""
-        if self._thread.is_alive():
+        if not self._closed:
+            self._closed = True
             self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:

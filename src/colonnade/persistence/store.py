@@ -32,6 +32,7 @@ __all__ = [
     "ParkedMessage",
     "QueryFailed",
     "Store",
+    "StoreClosed",
     "StoreConflict",
     "StoreFailed",
     "StoredAnswer",
@@ -140,6 +141,13 @@ class StoreFailed(Exception):
 
     def __str__(self) -> str:
         return f"The store {self.store} failed: {self.reason}."
+
+
+class StoreClosed(Exception):
+    """The store was closed before it was asked."""
+
+    def __str__(self) -> str:
+        return "The store has been closed; nothing can be committed to it any more."
 
 
 class WriteFailed(StoreFailed):
@@ -257,7 +265,7 @@ class DueMessage:
 
 @dataclass(frozen=True, slots=True)
 class ParkedMessage:
-    """A message that failed for good; `behind` later ones of its key wait for it, where its key is held."""
+    """A message that failed for good; `behind` later ones of its key wait for it, where it holds its key."""
 
     row: int
     consumer: str
@@ -359,14 +367,32 @@ class InboxRows(Protocol):
     async def early(self, chain: ChainId) -> list[tuple[int, int]]:
         """(seq, prev) of the messages received before one that precedes them, in order."""
 
-    async def due(self, now: int, limit: int) -> list[DueMessage]:
-        """Up to `limit` heads of live keys that may be handled at `now` (microseconds)."""
+    async def due(
+        self,
+        now: int,
+        limit: int,
+        *,
+        consumer: str | None = None,
+        without: Collection[int] = (),
+        newest: bool = False,
+    ) -> list[DueMessage]:
+        """Up to `limit` heads of live keys that may be handled at `now` (microseconds), the longest waiting first.
+
+        Of one `consumer` only, where it is named; the rows in `without` are passed over. With `newest`, of those that
+        have not failed yet the ones that arrived last.
+        """
+
+    async def consumers(self) -> list[str]:
+        """The consumers for whom messages wait."""
 
     async def next_due_after(self, now: int) -> int | None:
         """The earliest moment (microseconds) after `now` at which a waiting head may be handled; None without one."""
 
     async def unhandled(self) -> int:
         """How many messages are not done, parked ones aside."""
+
+    async def held(self) -> int:
+        """How many messages wait behind parked ones that hold their keys."""
 
     async def parked_count(self) -> int:
         """How many messages are parked."""
@@ -381,7 +407,9 @@ class InboxRows(Protocol):
         """Up to `limit` of the malformed messages kept, whose row is above `after`."""
 
     async def waiting_before(self, consumer: str, key: str, moment: int) -> bool:
-        """Whether an unparked message received before `moment` waits for this consumer and key."""
+        """Whether an unparked message received before `moment` waits for this consumer and key, in the lane "".
+
+        Messages of other services are in that lane."""
 
 
 class Timers(Protocol):
@@ -438,8 +466,9 @@ class Store(Protocol):
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none.
 
-        Raises the `StoreConflict` that made it lose, `MissedRow`, or `MessageTooLarge`. Units that wait at the same
-        time are committed together. Cancelling the caller never cancels a commit that has begun.
+        Raises the `StoreConflict` that made it lose, `MissedRow`, `WriteFailed` or `MessageTooLarge` for a unit that
+        can not be written, `StoreFailed` for a database that can not write, `StoreClosed`. Units that wait at the same
+        time are committed together; one that is refused harms no other. Cancelling the caller never cancels a commit.
         """
 
     def watch(self, listener: Callable[[Touched], None]) -> None:

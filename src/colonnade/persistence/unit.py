@@ -68,7 +68,8 @@ class Publish:
 class Deliver:
     """Put an envelope straight into this service's own inbox, for one of its consumers.
 
-    `lane` parts messages that never wait for each other: "" for messages, "timers" for what comes due.
+    `lane` parts messages that never wait for each other: "" for messages, "timers" for what comes due, "controls" for
+    what a person decides.
     """
 
     consumer: str
@@ -195,9 +196,10 @@ class ArmTimer:
 
 @dataclass(frozen=True, slots=True)
 class DisarmTimer:
-    """Forget a timer, if it is still armed."""
+    """Forget a timer, if it is still armed; one that was set anew meanwhile stays where `due` names the old moment."""
 
     name: str
+    due: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

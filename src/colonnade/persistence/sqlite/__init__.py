@@ -1,5 +1,6 @@
 """The store in one SQLite file a service."""
 
-from colonnade.persistence.sqlite.store import NewerStore, NotAStore, SqliteStore, open_sqlite_store
+from colonnade.persistence.sqlite.opening import NewerStore, NotAStore
+from colonnade.persistence.sqlite.store import ReadOnlyStore, SqliteStore, open_sqlite_store
 
-__all__ = ["NewerStore", "NotAStore", "SqliteStore", "open_sqlite_store"]
+__all__ = ["NewerStore", "NotAStore", "ReadOnlyStore", "SqliteStore", "open_sqlite_store"]

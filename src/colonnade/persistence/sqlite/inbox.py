@@ -5,37 +5,47 @@ from uuid import UUID
 
 import apsw
 
+from colonnade.persistence.store import AlreadyHandled, NotParked
 from colonnade.persistence.unit import ChainId, Deliver, Discard, Handled, Park, Receive, Retry, Unpark
 
-__all__ = ["OWN_CHAINS", "InboxWriter"]
+__all__ = ["OWN_CHAINS", "UNHANDLED", "InboxWriter"]
 
-OWN_CHAINS = {"": 0, "timers": -1}
+OWN_CHAINS = {"": 0, "timers": -1, "controls": -2}
 """The chains of messages that a service sends to itself, by lane; those from others have ids above zero."""
+
+UNHANDLED = "SELECT (SELECT count(*) FROM inbox) - (SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL)"
 
 _INSERT = (
     "INSERT OR IGNORE INTO inbox (row, chain, consumer, key, seq, prev, ready, received_at, envelope) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _NEW_HEAD = "INSERT OR IGNORE INTO heads VALUES (?, ?, ?, ?, ?, 0, 0)"
+# A parked row that holds its line stays its head, whatever else was tried again meanwhile
 _NEXT = (
-    "SELECT row, seq FROM inbox WHERE consumer = ? AND key = ? AND chain = ? AND seq > ? AND ready "
-    "AND parked_at IS NULL ORDER BY seq LIMIT 1"
+    "SELECT row, seq, holds FROM inbox WHERE consumer = ? AND key = ? AND chain = ? AND seq > ? AND ready "
+    "AND (parked_at IS NULL OR holds) ORDER BY seq LIMIT 1"
 )
-_LINE = "consumer = ? AND key = ? AND chain = ?"
+# A row that is no longer first, because an earlier one was tried again, leaves the head alone
+_HEAD = "consumer = ? AND key = ? AND chain = ? AND row = ?"
 
 
 class InboxWriter:
     """Keeps one head for each line of messages: of one consumer, one key, one chain."""
 
     def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
         self._run = connection.execute
         self._chains: dict[ChainId, tuple[int, int]] = {}
         self._last_row = 0
+        self.unhandled = 0
+        """How many rows are neither done nor parked: counted here, since counting reads all of them."""
 
-    def forget(self) -> None:
-        """Read again what is remembered: the transaction was rolled back."""
+    def remember(self) -> None:
+        """Read what is kept in memory, at first and after a transaction was rolled back."""
+        # Never a lower number than one given before: somebody may still hold it
         last_row: Any = self._run("SELECT coalesce(max(row), 0) FROM inbox").get
-        self._last_row = last_row
+        self._last_row = max(self._last_row, last_row)
+        self.unhandled = cast(int, self._run(UNHANDLED).get)
         self._chains = {
             ChainId(source, UUID(bytes=history), topic, partition): (id, received)
             for id, source, history, topic, partition, received in self._run(
@@ -58,78 +68,82 @@ class InboxWriter:
 
     def deliver(self, effect: Deliver, now: int) -> None:
         """Put a message of the service to itself at the end of its line."""
-        self._last_row = row = self._last_row + 1
         chain = OWN_CHAINS[effect.lane]
         # A row's number is also its place: rows of one's own come in order
-        self._run(_INSERT, (row, chain, effect.consumer, effect.key, row, 0, 1, now, effect.envelope))
-        self._run(_NEW_HEAD, (effect.consumer, effect.key, chain, row, row))
+        row = self._last_row + 1
+        self._insert(row, chain, effect.consumer, effect.key, row, 0, True, now, effect.envelope)
 
     def receive(self, effect: Receive, now: int) -> None:
         """Take messages of a chain in, and move its mark."""
         known = self._chains.get(effect.chain)
         if known is None:
             chain = effect.chain
-            id = self._run(
+            new: Any = self._run(
                 "INSERT INTO chains (source, history, topic, partition, received) VALUES (?, ?, ?, ?, ?) RETURNING id",
                 (chain.source, chain.history.bytes, chain.topic, chain.partition, effect.received),
-            ).get
+            ).fetchall()
+            id = int(new[0][0])
         else:
             id = known[0]
             if effect.received != known[1]:
                 self._run("UPDATE chains SET received = ? WHERE id = ?", (effect.received, id))
         self._chains[effect.chain] = (id, effect.received)
         for message in effect.messages:
-            self._last_row = row = self._last_row + 1
-            self._run(
-                _INSERT,
-                (
-                    row, id, message.consumer, message.key, message.seq, message.prev, message.ready, now,
-                    message.envelope,
-                ),
+            self._insert(
+                self._last_row + 1, id, message.consumer, message.key, message.seq, message.prev, message.ready, now,
+                message.envelope,
             )  # fmt: skip
-            if message.ready:
-                self._run(_NEW_HEAD, (message.consumer, message.key, id, row, message.seq))
         for seq in effect.completed:
-            rows: Any = self._run(
-                "UPDATE inbox SET ready = 1 WHERE chain = ? AND seq = ? AND NOT ready RETURNING consumer, key, row",
-                (id, seq),
-            ).fetchall()
-            for consumer, key, row in rows:
-                self._run(_NEW_HEAD, (consumer, key, id, row, seq))
+            self._complete(id, seq)
 
     def handled(self, effect: Handled) -> None:
         """Forget a message that is done, and let its line go on."""
-        consumer, key, chain, seq = self._line(
-            "DELETE FROM inbox WHERE row = ? RETURNING consumer, key, chain, seq", (effect.row,)
+        line = self._line(
+            "DELETE FROM inbox WHERE row = ? AND parked_at IS NULL RETURNING consumer, key, chain, seq", (effect.row,)
         )
-        self._move_head(consumer, key, chain, seq)
+        if line is None:
+            raise AlreadyHandled(effect.row)
+        self.unhandled -= 1
+        self._move_head(effect.row, line)
 
     def retry(self, effect: Retry) -> None:
         """Let a message, and its line, wait."""
-        consumer, key, chain = self._run(
-            "UPDATE inbox SET attempts = ?, cause = ? WHERE row = ? RETURNING consumer, key, chain",
+        line = self._line(
+            "UPDATE inbox SET attempts = ?, cause = ? WHERE row = ? AND parked_at IS NULL "
+            "RETURNING consumer, key, chain, seq",
             (effect.attempts, effect.cause, effect.row),
-        ).fetchall()[0]
-        self._run("UPDATE heads SET not_before = ? WHERE " + _LINE, (effect.not_before, consumer, key, chain))
+        )
+        if line is None:
+            raise AlreadyHandled(effect.row)
+        self._run("UPDATE heads SET not_before = ? WHERE " + _HEAD, (effect.not_before, *line[:3], effect.row))
 
     def park(self, effect: Park, now: int) -> None:
         """Set a message aside; its line is held, or goes on without it."""
-        consumer, key, chain, seq = self._line(
-            "UPDATE inbox SET attempts = ?, cause = ?, parked_at = ? WHERE row = ? RETURNING consumer, key, chain, seq",
-            (effect.attempts, effect.cause, now, effect.row),
+        line = self._line(
+            "UPDATE inbox SET attempts = ?, cause = ?, parked_at = ?, holds = ? WHERE row = ? AND parked_at IS NULL "
+            "RETURNING consumer, key, chain, seq",
+            (effect.attempts, effect.cause, now, effect.hold, effect.row),
         )
+        if line is None:
+            raise AlreadyHandled(effect.row)
+        self.unhandled -= 1
         if effect.hold:
-            self._run("UPDATE heads SET held = 1 WHERE " + _LINE, (consumer, key, chain))
+            self._run("UPDATE heads SET held = 1 WHERE " + _HEAD, (*line[:3], effect.row))
         else:
-            self._move_head(consumer, key, chain, seq)
+            self._move_head(effect.row, line)
 
     def unpark(self, effect: Unpark) -> None:
         """Put a parked message first in its line."""
-        consumer, key, chain, seq = self._line(
-            "UPDATE inbox SET attempts = 0, cause = NULL, parked_at = NULL, envelope = coalesce(?, envelope) "
-            "WHERE row = ? RETURNING consumer, key, chain, seq",
+        line = self._line(
+            "UPDATE inbox SET attempts = 0, cause = NULL, parked_at = NULL, holds = 0, "
+            "envelope = coalesce(?, envelope) WHERE row = ? AND parked_at IS NOT NULL "
+            "RETURNING consumer, key, chain, seq",
             (effect.envelope, effect.row),
         )
+        if line is None:
+            raise NotParked(effect.row)
+        self.unhandled += 1
+        consumer, key, chain, seq = line
         self._run(
             "INSERT INTO heads VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (consumer, key, chain) DO UPDATE "
             "SET row = excluded.row, seq = excluded.seq, held = 0, not_before = 0 WHERE excluded.seq <= heads.seq",
@@ -138,23 +152,44 @@ class InboxWriter:
 
     def discard(self, effect: Discard) -> None:
         """Give a parked message up; if its line was held by it, the line goes on."""
-        consumer, key, chain, seq = self._line(
-            "DELETE FROM inbox WHERE row = ? RETURNING consumer, key, chain, seq", (effect.row,)
+        line = self._line(
+            "DELETE FROM inbox WHERE row = ? AND parked_at IS NOT NULL RETURNING consumer, key, chain, seq",
+            (effect.row,),
         )
-        head = self._run("SELECT row FROM heads WHERE " + _LINE, (consumer, key, chain)).get
-        if head == effect.row:
-            self._move_head(consumer, key, chain, seq)
+        if line is None:
+            raise NotParked(effect.row)
+        self._move_head(effect.row, line)
 
-    def _line(self, sql: str, parameters: tuple[object, ...]) -> tuple[str, str, int, int]:
+    def _insert(
+        self, row: int, chain: int, consumer: str, key: str, seq: int, prev: int, ready: bool, now: int, envelope: bytes
+    ) -> None:
+        self._run(_INSERT, (row, chain, consumer, key, seq, prev, ready, now, envelope))
+        if not self._connection.changes():
+            # There already: received early, and again; perhaps now that all before it have come
+            if ready:
+                self._complete(chain, seq)
+            return
+        self._last_row = row
+        self.unhandled += 1
+        if ready:
+            self._run(_NEW_HEAD, (consumer, key, chain, row, seq))
+
+    def _complete(self, chain: int, seq: int) -> None:
+        rows: Any = self._run(
+            "UPDATE inbox SET ready = 1 WHERE chain = ? AND seq = ? AND NOT ready RETURNING consumer, key, row",
+            (chain, seq),
+        ).fetchall()
+        for consumer, key, row in rows:
+            self._run(_NEW_HEAD, (consumer, key, chain, row, seq))
+
+    def _line(self, sql: str, parameters: tuple[object, ...]) -> tuple[str, str, int, int] | None:
         rows = self._run(sql, parameters).fetchall()  # to the end, as a statement with RETURNING must be run
-        return cast(tuple[str, str, int, int], rows[0])
+        return cast(tuple[str, str, int, int], rows[0]) if rows else None
 
-    def _move_head(self, consumer: str, key: str, chain: int, seq: int) -> None:
-        following = self._run(_NEXT, (consumer, key, chain, seq)).get
+    def _move_head(self, row: int, line: tuple[str, str, int, int]) -> None:
+        following: Any = self._run(_NEXT, line).get
+        head = (*line[:3], row)
         if following is None:
-            self._run("DELETE FROM heads WHERE " + _LINE, (consumer, key, chain))
+            self._run("DELETE FROM heads WHERE " + _HEAD, head)
         else:
-            self._run(
-                "UPDATE heads SET row = ?, seq = ?, held = 0, not_before = 0 WHERE " + _LINE,
-                (*following, consumer, key, chain),
-            )
+            self._run("UPDATE heads SET row = ?, seq = ?, held = ?, not_before = 0 WHERE " + _HEAD, (*following, *head))

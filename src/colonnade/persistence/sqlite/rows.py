@@ -1,11 +1,15 @@
 """Pages of a SQLite store: each a short read on a connection that only reads."""
 
 from collections.abc import Collection, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import apsw
 
-from colonnade.persistence.sqlite.inbox import OWN_CHAINS
+from colonnade.persistence.sqlite.inbox import OWN_CHAINS, UNHANDLED, InboxWriter
+from colonnade.persistence.sqlite.transactions import failed
 from colonnade.persistence.store import (
     Chain,
     Deferral,
@@ -21,59 +25,140 @@ from colonnade.persistence.store import (
 )
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot
 
-__all__ = ["SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answer_of", "deferral_of"]
+__all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answer_of", "deferral_of"]
 
 _LANES = {chain: lane for lane, chain in OWN_CHAINS.items()}
 
 _EVENT = "position, stream, version, id, name, schema, data, time, correlation, causation, principal"
 
 _PARKED = """
-    SELECT inbox.row, inbox.consumer, inbox.chain, inbox.key, envelope, attempts, coalesce(cause, ''), received_at,
-        parked_at, coalesce(held AND heads.row = inbox.row, 0),
-        (SELECT count(*) FROM inbox AS later WHERE later.consumer = inbox.consumer AND later.key = inbox.key
-            AND later.chain = inbox.chain AND later.seq > inbox.seq)
-    FROM inbox LEFT JOIN heads USING (consumer, key, chain)
+    SELECT row, consumer, chain, key, envelope, attempts, coalesce(cause, ''), received_at,
+        parked_at, holds,
+        CASE WHEN holds THEN (SELECT count(*) FROM inbox AS later WHERE later.consumer = inbox.consumer
+            AND later.key = inbox.key AND later.chain = inbox.chain AND later.seq > inbox.seq) ELSE 0 END
+    FROM inbox
     WHERE parked_at IS NOT NULL AND
 """
 
 
-def _marks(values: Sequence[str]) -> str:
+_DUE = (
+    "SELECT row, not_before FROM heads WHERE consumer = ? AND NOT held AND not_before <= ? "
+    "ORDER BY not_before, row LIMIT ?"
+)
+_NEWEST = (
+    "SELECT row, not_before FROM heads WHERE consumer = ? AND NOT held AND not_before = 0 ORDER BY row DESC LIMIT ?"
+)
+_NEXT_DUE = "SELECT min(not_before) FROM heads WHERE consumer = ? AND NOT held AND not_before > ?"
+_MESSAGES = "SELECT row, consumer, chain, key, envelope, attempts, received_at FROM inbox WHERE row IN "
+
+# From one consumer to the next through the index
+_CONSUMERS = """
+    WITH RECURSIVE found (consumer) AS (
+        SELECT min(consumer) FROM heads
+        UNION ALL
+        SELECT (SELECT min(consumer) FROM heads WHERE consumer > found.consumer) FROM found WHERE consumer IS NOT NULL
+    )
+    SELECT consumer FROM found WHERE consumer IS NOT NULL
+"""
+
+_HELD = """
+    SELECT coalesce(sum((
+        SELECT count(*) FROM inbox WHERE consumer = heads.consumer AND key = heads.key AND chain = heads.chain
+        AND seq > heads.seq AND parked_at IS NULL
+    )), 0) FROM heads WHERE held
+"""
+
+
+def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _event(row: tuple[object, ...]) -> StoredEvent:
+class Pages:
+    """Runs short reads on one connection: each statement sees one consistent state, and leaves nothing open."""
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self._execute = connection.execute
+        self._path = path
+
+    def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows; raises `StoreFailed`."""
+        try:
+            return self._execute(sql, parameters).fetchall()
+        except apsw.Error as error:
+            raise failed(self._path, error) from error
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row, or None; raises `StoreFailed`."""
+        rows = self.all(sql, parameters)
+        return rows[0] if rows else None
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first row's first value, or None; raises `StoreFailed`."""
+        row = self.one(sql, parameters)
+        return row[0] if row is not None else None
+
+
+def _event(row: tuple[Any, ...]) -> StoredEvent:
     position, stream, version, id, name, schema, data, time, correlation, causation, principal = row
     return StoredEvent(
-        position, stream, version, UUID(bytes=id), name, schema, data, time, UUID(bytes=correlation),  # type: ignore[arg-type]
-        UUID(bytes=causation) if causation is not None else None, principal,  # type: ignore[arg-type]
+        position, stream, version, UUID(bytes=id), name, schema, data, time, UUID(bytes=correlation),
+        UUID(bytes=causation) if causation is not None else None, principal,
     )  # fmt: skip
+
+
+def _due(message: tuple[Any, ...]) -> DueMessage:
+    row, consumer, chain, key, envelope, attempts, received_at = message
+    return DueMessage(row, consumer, _LANES.get(chain, ""), key, envelope, attempts, received_at)
+
+
+# From one stream to the next through the index, however many events each has
+_STREAMS = """
+    WITH RECURSIVE found (stream) AS (
+        SELECT min(stream) FROM events WHERE stream > ?1
+        UNION ALL
+        SELECT (SELECT min(stream) FROM events WHERE stream > found.stream) FROM found WHERE stream < ?3
+    )
+    SELECT stream FROM found WHERE stream < ?3 LIMIT ?2
+"""
+
+
+@cache
+def _named(names: int) -> str:
+    """A page of events of so many names: merged from the index, so that it is short though they be rare."""
+    by_name = "SELECT position FROM events WHERE name = ? AND position > ?"
+    merged = " UNION ALL ".join([by_name] * names)
+    columns = ", ".join(f"events.{column}" for column in _EVENT.split(", "))
+    return (
+        f"SELECT {columns} FROM ({merged} ORDER BY position LIMIT ?) AS page CROSS JOIN events USING (position) "
+        "ORDER BY page.position"
+    )
 
 
 class SqliteLog:
     """The log. One writer commits in the order of positions, so there is no horizon to wait for."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._run = connection.execute
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
 
     async def load(self, streams: Sequence[str], *, snapshots: bool) -> Sequence[Loaded]:
         """What the aggregates of `streams` are rebuilt from, in their order."""
         kept: dict[str, Snapshot] = {}
         if snapshots:
-            for stream, version, schema, data in self._run(
+            for stream, version, schema, data in self._pages.all(
                 f"SELECT stream, version, schema, data FROM snapshots WHERE stream IN ({_marks(streams)})", streams
             ):
                 kept[stream] = Snapshot(stream, version, schema, data)
         events: dict[str, list[StoredMessage]] = {stream: [] for stream in streams}
         whole = [stream for stream in streams if stream not in kept]
         if whole:
-            for stream, name, schema, data in self._run(
+            for stream, name, schema, data in self._pages.all(
                 "SELECT stream, name, schema, data FROM events "
                 f"WHERE stream IN ({_marks(whole)}) ORDER BY stream, version",
                 whole,
             ):
                 events[stream].append(StoredMessage(name, schema, data))
         for stream, snapshot in kept.items():
-            for name, schema, data in self._run(
+            for name, schema, data in self._pages.all(
                 "SELECT name, schema, data FROM events WHERE stream = ? AND version > ? ORDER BY version",
                 (stream, snapshot.version),
             ):
@@ -82,53 +167,40 @@ class SqliteLog:
 
     async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:
         """Up to `limit` events of `stream` whose version is above `after`, oldest first."""
-        rows = self._run(
-            f"SELECT {_EVENT} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?",
-            (stream, after, limit),
-        )
-        return [_event(row) for row in rows]
+        sql = f"SELECT {_EVENT} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"
+        return [_event(row) for row in self._pages.all(sql, (stream, after, limit))]
 
     async def read(self, after: int = 0, limit: int = 256, names: Collection[str] | None = None) -> list[StoredEvent]:
         """Up to `limit` events whose position is above `after`, of the given stored names or of all."""
         if names is None:
-            rows = self._run(
-                f"SELECT {_EVENT} FROM events WHERE position > ? ORDER BY position LIMIT ?",
-                (after, limit),
-            )
-        else:
-            # "+" keeps the planner off the index of names where many are asked for: they are most of the log then
-            name = "name" if len(names) == 1 else "+name"
-            marks = _marks(tuple(names))
-            rows = self._run(
-                f"SELECT {_EVENT} FROM events WHERE position > ? AND {name} IN ({marks}) ORDER BY position LIMIT ?",
-                (after, *names, limit),
-            )
-        return [_event(row) for row in rows]
+            sql = f"SELECT {_EVENT} FROM events WHERE position > ? ORDER BY position LIMIT ?"
+            return [_event(row) for row in self._pages.all(sql, (after, limit))]
+        if not names:
+            return []
+        parameters = [value for name in names for value in (name, after)]
+        return [_event(row) for row in self._pages.all(_named(len(names)), (*parameters, limit))]
 
     async def streams(self, category: str, after: str = "", limit: int = 256) -> list[str]:
         """Up to `limit` names of streams of `category` above `after`, in their order."""
-        first = after if after.startswith(f"{category}/") else f"{category}/"
-        rows = self._run(
-            "SELECT stream FROM events WHERE version = 1 AND stream > ? AND stream < ? ORDER BY stream LIMIT ?",
-            (first, f"{category}0", limit),  # "0" follows "/" in ASCII
-        )
+        first = max(after, f"{category}/")
+        rows = self._pages.all(_STREAMS, (first, limit, f"{category}0"))  # "0" follows "/" in ASCII
         return [stream for (stream,) in rows]
 
     async def end(self) -> int:
         """The position of the last event."""
-        end: int = self._run("SELECT coalesce(max(position), 0) FROM events").get
+        end: int = self._pages.value("SELECT coalesce(max(position), 0) FROM events")
         return end
 
 
 class SqliteOutbox:
     """The messages on their way out."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._run = connection.execute
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
 
     async def pending(self, after: int, limit: int) -> list[OutboxRow]:
         """Up to `limit` messages whose seq is above `after`, in order."""
-        rows = self._run("SELECT * FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+        rows = self._pages.all("SELECT * FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
         return [
             OutboxRow(seq, topic, partition, key, UUID(bytes=id), envelope)
             for seq, topic, partition, key, id, envelope in rows
@@ -136,18 +208,19 @@ class SqliteOutbox:
 
     async def relayed(self) -> dict[tuple[str, int], int]:
         """How far each topic's partition has reached the broker."""
-        return {(topic, partition): seq for topic, partition, seq in self._run("SELECT * FROM relayed")}
+        return {(topic, partition): seq for topic, partition, seq in self._pages.all("SELECT * FROM relayed")}
 
 
 class SqliteInbox:
     """The messages that came in and are not done."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._run = connection.execute
+    def __init__(self, pages: Pages, writer: InboxWriter | None) -> None:
+        self._pages = pages
+        self._writer = writer
 
     async def chains(self) -> list[Chain]:
         """All chains and their marks."""
-        rows = self._run("SELECT source, history, topic, partition, received FROM chains")
+        rows = self._pages.all("SELECT source, history, topic, partition, received FROM chains")
         return [
             Chain(ChainId(source, UUID(bytes=history), topic, partition), received)
             for source, history, topic, partition, received in rows
@@ -155,89 +228,110 @@ class SqliteInbox:
 
     async def early(self, chain: ChainId) -> list[tuple[int, int]]:
         """(seq, prev) of the messages received before one that precedes them, in order."""
-        rows = self._run(
+        rows = self._pages.all(
             "SELECT DISTINCT seq, prev FROM inbox WHERE NOT ready AND chain = (SELECT id FROM chains "
             "WHERE source = ? AND history = ? AND topic = ? AND partition = ?) ORDER BY seq",
             (chain.source, chain.history.bytes, chain.topic, chain.partition),
         )
         return [(seq, prev) for seq, prev in rows]
 
-    async def due(self, now: int, limit: int) -> list[DueMessage]:
+    async def due(
+        self,
+        now: int,
+        limit: int,
+        *,
+        consumer: str | None = None,
+        without: Collection[int] = (),
+        newest: bool = False,
+    ) -> list[DueMessage]:
         """Up to `limit` heads of live lines that may be handled at `now`."""
-        rows = self._run(
-            "SELECT row, consumer, chain, key, envelope, attempts, received_at FROM ("
-            "SELECT row FROM heads WHERE NOT held AND not_before <= ? ORDER BY not_before, row LIMIT ?"
-            ") JOIN inbox USING (row)",
-            (now, limit),
-        )
-        return [
-            DueMessage(row, consumer, _LANES.get(chain, ""), key, envelope, attempts, received_at)
-            for row, consumer, chain, key, envelope, attempts, received_at in rows
-        ]
+        wanted = limit + len(without)
+        if consumer is None:
+            heads = [head for each in self._consumers() for head in self._pages.all(_DUE, (each, now, wanted))]
+            heads.sort(key=lambda head: (head[1], head[0]))
+        elif newest:
+            heads = self._pages.all(_NEWEST, (consumer, wanted))
+        else:
+            heads = self._pages.all(_DUE, (consumer, now, wanted))
+        rows = [row for row, _ in heads if row not in without][:limit]
+        if not rows:
+            return []
+        found = {message[0]: message for message in self._pages.all(f"{_MESSAGES}({_marks(rows)})", rows)}
+        # One that was committed as done between the two reads is not there any more
+        return [_due(found[row]) for row in rows if row in found]
+
+    def _consumers(self) -> list[str]:
+        return [consumer for (consumer,) in self._pages.all(_CONSUMERS)]
+
+    async def consumers(self) -> list[str]:
+        """The consumers for whom messages wait."""
+        return self._consumers()
+
+    async def held(self) -> int:
+        """How many messages wait behind parked ones that hold their keys."""
+        count: int = self._pages.value(_HELD)
+        return count
 
     async def next_due_after(self, now: int) -> int | None:
         """The earliest moment after `now` at which a waiting head may be handled."""
-        moment: int | None = self._run(
-            "SELECT min(not_before) FROM heads WHERE NOT held AND not_before > ?", (now,)
-        ).get
-        return moment
+        moments = [self._pages.value(_NEXT_DUE, (consumer, now)) for consumer in self._consumers()]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     async def unhandled(self) -> int:
         """How many messages are not done, parked ones aside."""
-        count: int = self._run(
-            "SELECT (SELECT count(*) FROM inbox) - (SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL)"
-        ).get
+        if self._writer is not None:
+            return self._writer.unhandled
+        count: int = self._pages.value(UNHANDLED)
         return count
 
     async def parked_count(self) -> int:
         """How many messages are parked."""
-        count: int = self._run("SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL").get
+        count: int = self._pages.value("SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL")
         return count
 
     async def parked(self, after: int = 0, limit: int = 100) -> list[ParkedMessage]:
         """Up to `limit` parked messages whose row is above `after`."""
-        return self._parked(f"{_PARKED} inbox.row > ? ORDER BY inbox.row LIMIT ?", (after, limit))
+        return self._parked(f"{_PARKED} row > ? ORDER BY row LIMIT ?", (after, limit))
 
     async def parked_message(self, row: int) -> ParkedMessage | None:
         """One parked message."""
-        found = self._parked(f"{_PARKED} inbox.row = ?", (row,))
+        found = self._parked(f"{_PARKED} row = ?", (row,))
         return found[0] if found else None
 
     def _parked(self, sql: str, parameters: tuple[int, ...]) -> list[ParkedMessage]:
+        rows = self._pages.all(sql, parameters)
         return [
             ParkedMessage(
                 row, consumer, _LANES.get(chain, ""), key, envelope, attempts, cause, received_at, parked_at,
                 bool(held), behind,
             )
-            for row, consumer, chain, key, envelope, attempts, cause, received_at, parked_at, held, behind in self._run(
-                sql, parameters
-            )
+            for row, consumer, chain, key, envelope, attempts, cause, received_at, parked_at, held, behind in rows
         ]  # fmt: skip
 
     async def kept_aside(self, after: int = 0, limit: int = 100) -> list[KeptAside]:
         """Up to `limit` of the malformed messages kept, whose row is above `after`."""
-        rows = self._run("SELECT * FROM kept_aside WHERE row > ? ORDER BY row LIMIT ?", (after, limit))
+        rows = self._pages.all("SELECT * FROM kept_aside WHERE row > ? ORDER BY row LIMIT ?", (after, limit))
         return [KeptAside(*row) for row in rows]
 
     async def waiting_before(self, consumer: str, key: str, moment: int) -> bool:
         """Whether an unparked message received before `moment` waits for this consumer and key."""
-        row = self._run(
+        row = self._pages.one(
             "SELECT 1 FROM inbox WHERE consumer = ? AND key = ? AND received_at < ? AND parked_at IS NULL "
-            "AND chain <> -1 LIMIT 1",
+            "AND chain >= 0 LIMIT 1",
             (consumer, key, moment),
-        ).get
+        )
         return row is not None
 
 
 class SqliteTimers:
     """Messages that come due later."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._run = connection.execute
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
 
     async def due(self, now: int, limit: int) -> list[DueTimer]:
         """Up to `limit` timers that are due at `now`, earliest first."""
-        rows = self._run(
+        rows = self._pages.all(
             "SELECT name, due, kind, target, key, lane, id, envelope FROM timers WHERE due <= ? ORDER BY due LIMIT ?",
             (now, limit),
         )
@@ -254,17 +348,17 @@ class SqliteTimers:
 
     async def next_due(self) -> int | None:
         """The moment of the earliest timer."""
-        moment: int | None = self._run("SELECT min(due) FROM timers").get
+        moment: int | None = self._pages.value("SELECT min(due) FROM timers")
         return moment
 
 
-def answer_of(connection: apsw.Connection, scope: str) -> StoredAnswer | None:
+def answer_of(pages: Pages, scope: str) -> StoredAnswer | None:
     """The answer kept for an idempotent request."""
-    row = connection.execute("SELECT fingerprint, response FROM answers WHERE scope = ?", (scope,)).get
+    row = pages.one("SELECT fingerprint, response FROM answers WHERE scope = ?", (scope,))
     return StoredAnswer(*row) if row is not None else None
 
 
-def deferral_of(connection: apsw.Connection, key: str) -> Deferral | None:
+def deferral_of(pages: Pages, key: str) -> Deferral | None:
     """Who waits under `key`."""
-    row = connection.execute("SELECT key, reply_to, reply_key FROM deferrals WHERE key = ?", (key,)).get
+    row = pages.one("SELECT key, reply_to, reply_key FROM deferrals WHERE key = ?", (key,))
     return Deferral(*row) if row is not None else None

@@ -5,7 +5,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
 APPLICATION_ID = 0x436F6C6E
 """Tells a store from other SQLite files (`Coln`)."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -64,6 +64,7 @@ CREATE TABLE inbox (
     received_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     parked_at INTEGER,
+    holds INTEGER NOT NULL DEFAULT 0,
     cause TEXT,
     envelope BLOB NOT NULL
 ) STRICT;
@@ -82,7 +83,7 @@ CREATE TABLE heads (
     not_before INTEGER NOT NULL,
     PRIMARY KEY (consumer, key, chain)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX heads_by_turn ON heads (not_before, row) WHERE NOT held;
+CREATE INDEX heads_by_turn ON heads (consumer, not_before, row) WHERE NOT held;
 
 CREATE TABLE kept_aside (
     row INTEGER PRIMARY KEY,

@@ -1,0 +1,44 @@
+"""Leases as rows of a SQLite store."""
+
+from typing import cast
+
+from colonnade.persistence.sqlite.transactions import Transactions
+from colonnade.persistence.store import Lease
+from colonnade.world import World
+
+__all__ = ["SqliteLeases"]
+
+
+class SqliteLeases:
+    """Who does what alone. SQLite has no clock of its own, and one process owns the file: its clock is the store's."""
+
+    def __init__(self, transactions: Transactions, world: World) -> None:
+        self._transactions = transactions
+        self._run = transactions.connection.execute
+        self._clock = world.clock
+
+    async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
+        """Take or renew the lease; None while another owner's has not expired."""
+
+        def run() -> Lease | None:
+            now = self._clock.micros()
+            expires = now + int(seconds * 1_000_000)
+            rows = self._run(
+                "INSERT INTO leases VALUES (?1, ?2, 1, ?3) ON CONFLICT (name) DO UPDATE "
+                "SET epoch = epoch + (owner <> ?2), owner = ?2, expires = ?3 "
+                "WHERE owner = ?2 OR expires <= ?4 RETURNING epoch",
+                (name, owner, expires, now),
+            ).fetchall()
+            return Lease(name, owner, cast(int, rows[0][0]), expires) if rows else None
+
+        return await self._transactions.run(run)
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease up, if it is still held; its epoch ends with it."""
+        await self._transactions.run(
+            lambda: self._run(
+                "UPDATE leases SET expires = 0, owner = '', epoch = epoch + 1 "
+                "WHERE name = ? AND epoch = ? AND owner = ?",
+                (lease.name, lease.epoch, lease.owner),
+            )
+        )

@@ -1,0 +1,132 @@
+"""How the file of a store is made, told from other files, and connected to."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from colonnade.persistence.sqlite.decimals import add_decimals
+from colonnade.persistence.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from colonnade.world import World
+
+__all__ = ["PARTITIONS", "NewerStore", "NotAStore", "connect_to_read", "connect_to_write", "make_store", "meta_of"]
+
+PARTITIONS = 8
+"""Into how many partitions the outbox of a new store spreads its keys; fixed when the store is made."""
+
+_BUSY_MILLISECONDS = 1_000
+_CHECKPOINT_PAGES = 2_000
+_STATEMENTS_CACHED = 200
+
+
+class NotAStore(Exception):
+    """The file is something else, damaged, or can not be opened."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be used as a store: {self.reason}; name another data directory, or restore it."
+
+
+class NewerStore(Exception):
+    """The file was written by a newer Colonnade."""
+
+    def __init__(self, path: Path, version: int, known: int) -> None:
+        super().__init__(path, version, known)
+        self.path, self.version, self.known = path, version, known
+
+    def __str__(self) -> str:
+        return f"{self.path} has schema version {self.version}, this code knows {self.known}; use the newer Colonnade."
+
+
+def make_store(path: Path, world: World) -> None:
+    """Make the file of a new store, whole or not at all."""
+    if _beside(path, "-wal").exists():
+        # SQLite would take the log of a database that is gone for that of the new one
+        raise NotAStore(path, f"it is missing, but its write-ahead log {path.name}-wal is there")
+    growing = _beside(path, ".new")
+    for leftover in (growing, _beside(growing, "-journal")):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(growing, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    connection = _connect(growing, apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN")
+        connection.execute(SCHEMA)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.executemany(
+            "INSERT INTO meta VALUES (?, ?)", [("history", world.ids.new().bytes), ("partitions", PARTITIONS)]
+        )
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    growing.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def connect_to_read(path: Path) -> apsw.Connection:
+    """A connection that cannot write; raises `NotAStore` or `NewerStore`."""
+    return _checked(path, apsw.SQLITE_OPEN_READONLY, lambda connection: None)
+
+
+def connect_to_write(path: Path) -> apsw.Connection:
+    """The one connection that writes; every commit is on the disk when it returns."""
+
+    def prepare(connection: apsw.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
+
+    return _checked(path, apsw.SQLITE_OPEN_READWRITE, prepare)
+
+
+def meta_of(connection: apsw.Connection) -> dict[str, Any]:
+    """What was fixed when the store was made."""
+    return dict(connection.execute("SELECT key, value FROM meta"))
+
+
+def _checked(path: Path, flags: int, prepare: Callable[[apsw.Connection], None]) -> apsw.Connection:
+    try:
+        # Tells why a file can not be opened, which SQLite does not
+        os.close(os.open(path, os.O_RDWR if flags & apsw.SQLITE_OPEN_READWRITE else os.O_RDONLY))
+        connection = _connect(path, flags)
+    except OSError as error:
+        raise NotAStore(path, error.strerror or str(error)) from error
+    except apsw.Error as error:
+        raise NotAStore(path, str(error)) from error
+    try:
+        if connection.execute("PRAGMA application_id").get != APPLICATION_ID:
+            raise NotAStore(path, "it was not made by Colonnade")
+        version = connection.execute("PRAGMA user_version").get
+        if version > SCHEMA_VERSION:
+            raise NewerStore(path, version, SCHEMA_VERSION)
+        if version < SCHEMA_VERSION:
+            raise NotAStore(path, f"its schema version {version} is too old, {SCHEMA_VERSION} is needed")
+        prepare(connection)
+    except apsw.Error as error:
+        connection.close()
+        raise NotAStore(path, str(error)) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: Path, flags: int) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=flags, statementcachesize=_STATEMENTS_CACHED)
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    add_decimals(connection)
+    return connection
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
