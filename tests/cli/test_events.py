@@ -15,7 +15,7 @@ def test_the_newest_events_are_listed(baked: Path, invoke: Invoked) -> None:
     events = json_lines(invoke("events", "list", "--limit", "5", "--json").stdout)
     assert len(events) == 5
     assert [event["time"] for event in events] == sorted(event["time"] for event in events)
-    assert (events[-1]["name"], events[-1]["data"]) == ("colonnade.SagaEnded", {"end": "COMPENSATED"})
+    assert (events[-1]["name"], events[-1]["data"]) == ("colonnade.SagaEnded", {"end": "COMPENSATED", "by_hand": False})
     assert events[-1].keys() == {
         "service",
         "position",

@@ -88,6 +88,10 @@ class Saga(ABC, Generic[E]):
 
     version: ClassVar[int] = 1
 
+    oldest_version: ClassVar[int] = 1
+    """Instances that began with an older version than this are suspended, and named in the service's health: this code
+    does not know any more how to tell that they failed."""
+
     @abstractmethod
     def plan(self, event: E, /) -> Plan:
         """The steps for the occasion of `event`."""

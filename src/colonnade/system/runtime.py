@@ -41,9 +41,11 @@ from colonnade.system.topology import Topology, subscriber_name, topology_of
 from colonnade.workers.consumers import CommandConsumer, Consumer, SubscriberConsumer
 from colonnade.workers.projections import Projector
 from colonnade.workers.receiving import Inbox
+from colonnade.workers.refetching import from_outbox
 from colonnade.workers.relay import Relay
-from colonnade.workers.sagas.consumer import SagaConsumer, consumer_of
+from colonnade.workers.sagas.consumer import SagaConsumer
 from colonnade.workers.sagas.instance import SagaInstance
+from colonnade.workers.sagas.messages import consumer_of
 from colonnade.workers.sagas.steering import UnitSagas
 from colonnade.workers.timers import Timers
 from colonnade.workers.worker import Worker
@@ -192,7 +194,7 @@ class _ServiceBuilder:
         worker = Worker(self.name, self._store, await self._consumers(container, handlers), self._world)
         relay = Relay(self.name, self._store, broker, self._world, OWNER)
         timers = Timers(self.name, self._store, self._world)
-        inbox = Inbox(self.name, self._store, self._world, self._topology.interested(self.name), self._mend)
+        inbox = Inbox(self.name, self._store, self._world, self._topology.interested(self.name), self._refetch)
         subscription = await broker.subscribe(self.name, self._topology.topics(self.name), inbox.receive)
         self._resources.push_async_callback(subscription.close)
         api = self.service.api or Api()
@@ -298,19 +300,9 @@ class _ServiceBuilder:
         except Mistake as mistake:
             raise InvalidSystem(self._topology.system.name, [mistake]) from mistake
 
-    async def _mend(self, chain: ChainId, after: int) -> Sequence[Carried]:
+    async def _refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
         producer = self._stores.get(chain.source)
-        if producer is None or producer.history != chain.history:
-            return ()
-        prev = after
-        carried = []
-        for row in await producer.outbox.pending(after, PRUNE_ROWS):
-            if (row.topic, row.partition) == (chain.topic, chain.partition):
-                carried.append(
-                    Carried(chain.source, chain.history, row.topic, row.partition, row.seq, prev, row.key, row.envelope)
-                )
-                prev = row.seq
-        return carried
+        return await from_outbox(producer, chain, after) if producer is not None else ()
 
     async def _prune(self) -> None:
         while await self._store.prune(self._world.clock.micros(), PRUNE_ROWS) >= PRUNE_ROWS:

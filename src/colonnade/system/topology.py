@@ -10,7 +10,6 @@ from colonnade.system.declarations import Declarations
 from colonnade.system.errors import InvalidSystem, Mistake
 from colonnade.system.service import System
 from colonnade.system.wiring import read_declarations
-from colonnade.workers.sagas.consumer import consumer_of
 from colonnade.workers.sagas.history import (
     Compensating,
     SagaEnded,
@@ -19,6 +18,7 @@ from colonnade.workers.sagas.history import (
     StepAsked,
     StepSkipped,
 )
+from colonnade.workers.sagas.messages import consumer_of
 
 __all__ = ["Topology", "subscriber_name", "topology_of"]
 

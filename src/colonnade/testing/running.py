@@ -64,15 +64,21 @@ class RunningSystem:
         return await request(self.runtime.gateway, method, target, json=json, headers=headers)
 
     async def settled(self, within: float = SETTLE_SECONDS) -> None:
-        """Return when no message waits and every projection is up to date; parked messages and armed timers may stay.
+        """Return when no message waits and every projection is up to date.
+
+        Parked messages, those that they hold back, and armed timers may stay.
 
         Raises `NotSettled` after `within` seconds.
         """
         waiting: Mapping[str, str] = {}
         try:
             async with asyncio.timeout(within):
-                while waiting := await self._waiting() or await self._waiting_behind_commits():
+                while True:
                     self._committed.clear()
+                    waiting = await self._waiting() or await self._waiting_behind_commits()
+                    # A commit while it looked may have moved work to where it had looked already
+                    if not waiting and not self._committed.is_set():
+                        return
                     try:
                         async with asyncio.timeout(0.05):
                             await self._committed.wait()
@@ -94,7 +100,7 @@ class RunningSystem:
             store = service.store
             if await service.relay.is_behind():
                 waiting[name] = "messages have not left"
-            elif unhandled := await store.inbox.unhandled():
+            elif (unhandled := await store.inbox.unhandled()) and (unhandled := unhandled - await store.inbox.held()):
                 waiting[name] = f"{unhandled} messages are not handled"
             else:
                 for projector in service.projectors:

@@ -6,23 +6,41 @@ from typing import Any, Protocol
 from uuid import UUID, uuid5
 
 from colonnade.application import Delivery, Subscriber
-from colonnade.domain import Conflict
+from colonnade.domain import Conflict, Refusal
 from colonnade.messages import Command, Event
 from colonnade.messages.codec import MessageCodec
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
+from colonnade.observability.logs import get_logger
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.execution import Outcome, Refused
 from colonnade.persistence.outgoing import reply_effect
 from colonnade.persistence.reply import Reply
-from colonnade.persistence.store import DueMessage, Store
+from colonnade.persistence.store import DueMessage, Store, VersionConflict
 from colonnade.persistence.unit import Answer, Defer, Effect, Handled, Unit
 from colonnade.world import World
 
-__all__ = ["CommandConsumer", "Consumer", "Execute", "Expired", "SubscriberConsumer", "Undone", "context_of"]
+__all__ = [
+    "NOBODY",
+    "CommandConsumer",
+    "Consumer",
+    "Execute",
+    "Expired",
+    "Nobody",
+    "NotYet",
+    "SubscriberConsumer",
+    "ThereAlready",
+    "Undone",
+    "context_of",
+]
+
+NOBODY = "nobody"
+"""The consumer of messages that are kept only for their place in the chain."""
 
 STEP_KEPT_MICROSECONDS = 30 * 24 * 3_600 * 1_000_000
 """For how long a service remembers that it did, or must not do, a step of a saga."""
+
+_log = get_logger()
 
 
 class Expired(Conflict):
@@ -33,6 +51,26 @@ class Undone(Conflict):
     """The undoing of this step came first."""
 
 
+class ThereAlready(Conflict):
+    """What the command would begin has begun already."""
+
+    stream: str
+
+
+class NotYet(Exception):
+    """The message has to wait for `seconds`, and its line with it; that is no failure.
+
+    It is told as a health state where somebody should see to it.
+    """
+
+    def __init__(self, seconds: float, reason: str, *, told: bool = False) -> None:
+        super().__init__(seconds, reason)
+        self.seconds, self.reason, self.told = seconds, reason, told
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class Consumer(Protocol):
     """Handles messages of one kind, each in a unit of work that marks it as handled."""
 
@@ -41,7 +79,10 @@ class Consumer(Protocol):
         """Whether later messages of a key wait behind one that is parked."""
 
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
-        """Handle one message; an exception means that nothing was committed."""
+        """Handle one message; an exception means that nothing was committed.
+
+        Raises `NotYet` for a message that is to stay in line without having failed.
+        """
 
 
 class Execute(Protocol):
@@ -62,12 +103,16 @@ def context_of(envelope: Envelope) -> Context:
     return Context(envelope.correlationid, envelope.id, envelope.principal, envelope.traceparent)
 
 
+class _TooLate(Exception):
+    """The time of a command ran out while it was being carried out."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandConsumer:
     """Hands commands to their handlers, and tells the saga that asked how they ended.
 
     A step of a saga is done at most once, never after its time, and never after it was undone: an undo that finds
-    nothing done leaves a tombstone instead.
+    nothing done leaves a tombstone instead. A step that is asked for again is answered as it was the first time.
     """
 
     execute: Execute
@@ -79,86 +124,113 @@ class CommandConsumer:
 
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         """Carry the command in `envelope` out."""
-        command = self.codec.decode(envelope.type, envelope.dataversion, envelope.data)
-        assert isinstance(command, Command)
         handled = Handled(due.row)
         if envelope.replyto is None or envelope.replykey is None:
-            await self.execute(command, context, (handled,))
+            outcome = await self.execute(self._command(envelope), context, (handled,))
+            if isinstance(outcome, Refused):
+                _tell_refused(envelope.type, outcome.refusal)
             return
-        step = _Step.of(envelope)
-        before = await self.store.answer(step.scope)
+        step = _Step.of(envelope.replyto, envelope.replykey)
         if step.undoes:
-            if before is None or before.fingerprint != DONE:
-                await self._answer(envelope, context, handled, None, step.record(self.world, UNDONE))
-                return
-        elif before is not None:
-            await self._answer(envelope, context, handled, Undone())
-            return
-        elif envelope.notafter is not None and self.world.clock.now() > envelope.notafter:
-            await self._answer(envelope, context, handled, Expired())
-            return
+            await self._undo(step, envelope, context, handled)
+        else:
+            await self._do(step, envelope, context, handled)
 
+    async def _do(self, step: "_Step", envelope: Envelope, context: Context, handled: Handled) -> None:
+        if await self.store.answer(step.undone) is not None:
+            await self._answer(envelope, context, [handled], Undone())
+        elif (before := await self.store.answer(step.done)) is not None:
+            if before.fingerprint == DEFERRED:
+                await self._commit(context, [handled])  # its answer comes when it is settled
+            else:
+                await self._answer(envelope, context, [handled], None)
+        elif self._is_late(envelope):
+            await self._answer(envelope, context, [handled], Expired())
+        else:
+            await self._carry_out(step, envelope, context, handled)
+
+    async def _undo(self, step: "_Step", envelope: Envelope, context: Context, handled: Handled) -> None:
+        if (before := await self.store.answer(step.undone)) is not None:
+            if before.fingerprint == DEFERRED:
+                await self._commit(context, [handled])
+            else:
+                await self._answer(envelope, context, [handled], None)
+        elif await self.store.answer(step.done) is None:
+            await self._answer(envelope, context, [handled, self._mark(step.undone, DONE)], None)
+        else:
+            await self._carry_out(step, envelope, context, handled)
+
+    async def _carry_out(self, step: "_Step", envelope: Envelope, context: Context, handled: Handled) -> None:
         def close(outcome: Outcome[Any]) -> Sequence[Effect]:
-            return self._closing(outcome, envelope, step)
+            return self._closing(outcome, envelope, step, context)
 
-        await self.execute(command, context, (handled,), close)
+        try:
+            await self.execute(self._command(envelope), context, (handled,), close)
+        except _TooLate:
+            await self._answer(envelope, context, [handled], Expired())
+        except VersionConflict as conflict:
+            if conflict.expected != 0:
+                raise
+            # It wants to begin a stream that has begun: no other try will end otherwise
+            await self._answer(envelope, context, [handled], ThereAlready(conflict.stream))
 
-    def _closing(self, outcome: Outcome[Any], envelope: Envelope, step: "_Step") -> Sequence[Effect]:
+    def _closing(self, outcome: Outcome[Any], envelope: Envelope, step: "_Step", context: Context) -> Sequence[Effect]:
+        if isinstance(outcome, Refused):
+            return (self._reply(envelope, context, Reply.of(self.routes.service, outcome.refusal)),)
+        if self._is_late(envelope):
+            raise _TooLate
         assert envelope.replyto is not None
         assert envelope.replykey is not None
-        if isinstance(outcome, Refused):
-            return (self._reply(envelope, Reply.of(self.routes.service, outcome.refusal)),)
-        effects: list[Effect] = []
-        if not step.undoes:
-            effects.append(step.record(self.world, DONE))
+        scope = step.undone if step.undoes else step.done
         if outcome.deferred is not None:
-            effects.append(Defer(outcome.deferred, envelope.replyto, envelope.replykey))
-        else:
-            effects.append(self._reply(envelope, Reply()))
-        return effects
+            return (self._mark(scope, DEFERRED), Defer(outcome.deferred, envelope.replyto, envelope.replykey))
+        return (self._mark(scope, DONE), self._reply(envelope, context, Reply()))
+
+    def _command(self, envelope: Envelope) -> Command[Any]:
+        command = self.codec.decode(envelope.type, envelope.dataversion, envelope.data)
+        assert isinstance(command, Command)
+        return command
+
+    def _is_late(self, envelope: Envelope) -> bool:
+        return envelope.notafter is not None and self.world.clock.now() > envelope.notafter
+
+    def _mark(self, scope: str, what: bytes) -> Answer:
+        # Never given as an answer to anybody: that it is there is what counts
+        return Answer(scope, what, b"", self.world.clock.micros() + STEP_KEPT_MICROSECONDS)
 
     async def _answer(
-        self, envelope: Envelope, context: Context, handled: Handled, refusal: Conflict | None, *more: Effect
+        self, envelope: Envelope, context: Context, effects: list[Effect], refusal: Conflict | None
     ) -> None:
-        reply = self._reply(envelope, Reply.of(self.routes.service, refusal), context)
-        unit = Unit(
-            self.world.clock.micros(),
-            context.correlation_id,
-            context.causation_id,
-            context.principal,
-            [handled, *more, reply],
-        )
-        await self.store.commit(unit)
+        effects.append(self._reply(envelope, context, Reply.of(self.routes.service, refusal)))
+        await self._commit(context, effects)
 
-    def _reply(self, envelope: Envelope, reply: Reply, context: Context | None = None) -> Effect:
+    async def _commit(self, context: Context, effects: list[Effect]) -> None:
+        await self.store.commit(_unit(self.world, context, effects))
+
+    def _reply(self, envelope: Envelope, context: Context, reply: Reply) -> Effect:
         assert envelope.replyto is not None
         assert envelope.replykey is not None
-        return reply_effect(
-            self.routes, self.world, context or context_of(envelope), envelope.replyto, envelope.replykey, reply
-        )
+        return reply_effect(self.routes, self.world, context, envelope.replyto, envelope.replykey, reply)
 
 
 DONE = b"done"
-UNDONE = b"undone"
+DEFERRED = b"deferred"
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
     """One step of one saga, as the service that carries it out remembers it."""
 
-    scope: str
     undoes: bool
+    done: str
+    undone: str
 
     @classmethod
-    def of(cls, envelope: Envelope) -> "_Step":
-        assert envelope.replykey is not None
-        consumer, key, token = envelope.replykey.split("|", 2)
+    def of(cls, reply_to: str, reply_key: str) -> "_Step":
+        consumer, key, token = reply_key.split("|", 2)
         step, _, direction = token.rpartition("|")
-        return cls(f"step|{envelope.replyto}|{consumer}|{key}|{step}", direction == "undo")
-
-    def record(self, world: World, what: bytes) -> Answer:
-        # A tombstone or a done step is never answered again with a response: the mark itself is what counts
-        return Answer(self.scope, what, b"", world.clock.micros() + STEP_KEPT_MICROSECONDS)
+        name = f"{reply_to}|{consumer}|{key}|{step}"
+        return cls(direction == "undo", f"done|{name}", f"undone|{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +262,36 @@ class SubscriberConsumer:
             correlation_id=envelope.correlationid,
         )
         command = await self.subscriber.on(event, delivery)
-        if command is not None:
-            await self.execute(command, context, (Handled(due.row),))
+        if command is None:
+            await self.store.commit(_unit(self.world, context, [Handled(due.row)]))
             return
-        unit = Unit(self.world.clock.micros(), context.correlation_id, context.causation_id, context.principal)
-        unit.effects.append(Handled(due.row))
-        await self.store.commit(unit)
+        outcome = await self.execute(command, context, (Handled(due.row),))
+        if isinstance(outcome, Refused):
+            _tell_refused(type(command).__name__, outcome.refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """Lets go of messages that were kept only for their place in the chain."""
+
+    store: Store
+    world: World
+    holds: bool = False
+
+    async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
+        """Forget the message."""
+        await self.store.commit(_unit(self.world, context, [Handled(due.row)]))
 
 
 def key_of(event_id: UUID, consumer: str) -> UUID:
     """The key under which one subscriber speaks to the outside about one event."""
     return uuid5(event_id, consumer)
+
+
+def _unit(world: World, context: Context, effects: list[Effect]) -> Unit:
+    return Unit(world.clock.micros(), context.correlation_id, context.causation_id, context.principal, effects)
+
+
+def _tell_refused(command: str, refusal: Refusal) -> None:
+    # Nobody waits for the answer: this line is all that is told of it
+    _log.warning("command refused", command=command, code=refusal.code, detail=str(refusal))

@@ -1,8 +1,10 @@
 """The inbox's door: what comes from the broker is written down once, whatever the broker doubles or reorders."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from colonnade.brokers.broker import Carried
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
@@ -10,9 +12,10 @@ from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.addresses import HANDLERS, commands_of, replies_of
 from colonnade.persistence.store import MarkMoved, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
+from colonnade.workers.consumers import NOBODY
 from colonnade.world import World
 
-__all__ = ["BACKLOG_LIMIT", "Inbox", "MendHole"]
+__all__ = ["BACKLOG_LIMIT", "HOLE_SECONDS", "Inbox", "Refetch"]
 
 BACKLOG_LIMIT = 50_000
 """With more unhandled messages than this a service takes no more in, until half of them are done."""
@@ -21,10 +24,11 @@ HOLE_SECONDS = 10.0
 """For how long a message may be missing before it is fetched from its producer, and told as a health state."""
 
 _LOOK_EVERY_SECONDS = 0.5
-_COUNT_EVERY_MESSAGES = 1_000
 
-MendHole = Callable[[ChainId, int], Awaitable[Sequence[Carried]]]
-"""Fetches from the producer of a chain what comes after a seq."""
+Refetch = Callable[[ChainId, int], Awaitable[Sequence[Carried]]]
+"""Fetches from the producer of a chain what comes after a seq; the `prev` of the first says whether all of it is."""
+
+_Flow = tuple[str, UUID, str]
 
 
 @dataclass(slots=True)
@@ -32,14 +36,19 @@ class _ChainState:
     received: int
     early: dict[int, int] = field(default_factory=dict)
     """The seq that each early message follows, by prev."""
+    early_seqs: set[int] = field(default_factory=set)
     hole_since: float | None = None
+
+    def copy(self) -> "_ChainState":
+        return _ChainState(self.received, dict(self.early), set(self.early_seqs), self.hole_since)
 
 
 class Inbox:
     """Takes messages over for one service.
 
     `interested` names the consumers of each event's stored name. A message is ready once all before it in its chain
-    have come; what has come before is known by the chain's mark for ever.
+    have come; what has come before is known by the chain's mark for ever. A chain that is met for the first time
+    begins with the first message that its producer still has.
     """
 
     def __init__(
@@ -48,18 +57,17 @@ class Inbox:
         store: Store,
         world: World,
         interested: Mapping[str, Sequence[str]],
-        mend: MendHole,
+        refetch: Refetch,
         backlog_limit: int = BACKLOG_LIMIT,
     ) -> None:
         self._service = service
         self._store = store
         self._world = world
         self._interested = interested
-        self._mend = mend
+        self._refetch = refetch
         self._backlog_limit = backlog_limit
         self._chains: dict[ChainId, _ChainState] | None = None
-        self._turn = asyncio.Lock()
-        self._uncounted = 0
+        self._turns: dict[_Flow, asyncio.Lock] = {}
         self._full = False
 
     def health(self) -> Sequence[HealthState]:
@@ -87,73 +95,103 @@ class Inbox:
         return states
 
     async def receive(self, messages: Sequence[Carried]) -> None:
-        """Write `messages` down; when it returns they are durable."""
-        await self._wait_for_room(len(messages))
-        async with self._turn:
-            try:
-                await self._take_over(messages)
-            except MarkMoved:
-                self._chains = None
-                await self._take_over(messages)
+        """Write `messages` down; when it returns they are durable. It waits while there is a backlog."""
+        if self._full or await self._store.inbox.unhandled() > self._backlog_limit:
+            await self._wait_for_room()
+        try:
+            await self._take_over(messages)
+        except MarkMoved:
+            # What is remembered of the chains was old: it has been forgotten
+            await self._take_over(messages)
 
     async def mend_holes(self) -> None:
         """Fetch what has been missing for too long; to be called now and then."""
         now = self._world.clock.monotonic()
         for chain, state in list((self._chains or {}).items()):
             if state.hole_since is not None and now - state.hole_since >= HOLE_SECONDS:
-                await self.receive(await self._mend(chain, state.received))
+                missing = await self._refetch(chain, state.received)
+                if missing and missing[0].prev <= state.received:
+                    # A backlog is no reason to wait: it may be the very messages behind the hole
+                    await self._take_over(missing)
 
-    async def _wait_for_room(self, count: int) -> None:
-        self._uncounted += count
-        if self._uncounted < _COUNT_EVERY_MESSAGES:
-            return
-        self._uncounted = 0
-        if await self._store.inbox.unhandled() <= self._backlog_limit:
+    async def _wait_for_room(self) -> None:
+        if not self._full and await self._movable() <= self._backlog_limit:
             return
         self._full = True
-        while await self._store.inbox.unhandled() > self._backlog_limit // 2:
+        while self._full:
             await self._world.sleep(_LOOK_EVERY_SECONDS)
-        self._full = False
+            if await self._movable() <= self._backlog_limit // 2:
+                self._full = False
+
+    async def _movable(self) -> int:
+        # One parked message must not close the door, however many wait behind it
+        return await self._store.inbox.unhandled() - await self._store.inbox.held()
 
     async def _take_over(self, messages: Sequence[Carried]) -> None:
-        chains = await self._states()
-        effects: list[Effect] = []
-        by_chain: dict[ChainId, list[Carried]] = {}
-        for message in messages:
-            chain = ChainId(message.source, message.history, message.topic, message.partition)
-            by_chain.setdefault(chain, []).append(message)
-        after: dict[ChainId, _ChainState] = {}
-        for chain, carried in by_chain.items():
-            state = chains.get(chain) or _ChainState(0)
-            moved = _ChainState(state.received, dict(state.early), state.hole_since)
-            receive = self._sorted_in(chain, carried, moved, effects)
-            if receive is not None:
-                effects.append(receive)
-                after[chain] = moved
-        if effects:
+        async with self._turns_of(messages):
+            chains = await self._states()
+            effects: list[Effect] = []
+            by_chain: dict[ChainId, list[Carried]] = {}
+            for message in messages:
+                chain = ChainId(message.source, message.history, message.topic, message.partition)
+                by_chain.setdefault(chain, []).append(message)
+            after: dict[ChainId, _ChainState] = {}
+            for chain, carried in by_chain.items():
+                known = chains.get(chain)
+                moved = known.copy() if known is not None else _ChainState(await self._beginning(chain, carried))
+                receive = self._sorted_in(chain, carried, known.received if known is not None else 0, moved, effects)
+                if receive is not None:
+                    effects.append(receive)
+                    after[chain] = moved
+            if not effects:
+                return
             unit = Unit(self._world.clock.micros(), self._world.ids.new(), effects=effects)
-            await self._store.commit(unit)
+            try:
+                await self._store.commit(unit)
+            except BaseException:
+                # Nobody knows what was committed, for instance when the caller was cancelled
+                self._chains = None
+                raise
             chains.update(after)
 
+    @asynccontextmanager
+    async def _turns_of(self, messages: Sequence[Carried]) -> AsyncIterator[None]:
+        """One after the other for each flow, so that a chain's mark moves step by step; flows beside each other."""
+        flows = {(message.source, message.history, message.topic) for message in messages}
+        async with AsyncExitStack() as turns:
+            for flow in sorted(flows, key=str):  # in one order, so that none wait for each other
+                await turns.enter_async_context(self._turns.setdefault(flow, asyncio.Lock()))
+            yield
+
+    async def _beginning(self, chain: ChainId, carried: Sequence[Carried]) -> int:
+        first = min(carried, key=lambda message: message.seq)
+        if first.prev == 0:
+            return 0
+        # The broker may have brought a later one first: the producer knows
+        earlier = await self._refetch(chain, 0)
+        return min([first.prev, *(message.prev for message in earlier)])
+
     def _sorted_in(
-        self, chain: ChainId, carried: Sequence[Carried], state: _ChainState, effects: list[Effect]
+        self, chain: ChainId, carried: Sequence[Carried], expected: int, state: _ChainState, effects: list[Effect]
     ) -> Receive | None:
-        expected = state.received
         rows: list[Incoming] = []
         completed: list[int] = []
         changed = False
         for message in carried:
-            if message.seq <= state.received or message.seq in state.early.values():
+            seq = message.seq
+            if seq <= state.received or seq in state.early_seqs:
                 continue
             changed = True
             ready = message.prev <= state.received
             rows.extend(self._rows(message, ready, effects))
             if not ready:
-                state.early[message.prev] = message.seq
+                state.early[message.prev] = seq
+                state.early_seqs.add(seq)
                 continue
-            state.received = message.seq
+            state.received = seq
             while (follower := state.early.pop(state.received, None)) is not None:
                 completed.append(follower)
+                state.early_seqs.discard(follower)
                 state.received = follower
         if not changed:
             return None
@@ -162,25 +200,25 @@ class Inbox:
 
     def _rows(self, message: Carried, ready: bool, effects: list[Effect]) -> list[Incoming]:
         try:
-            envelope = Envelope.decode(message.envelope)
-            consumers = self._consumers(message, envelope)
+            consumers = self._consumers(message)
         except (MalformedEnvelope, ValueError) as error:
             origin = f"{message.source}/{message.topic}/{message.partition}/{message.seq}"
             effects.append(KeepAside(origin, str(error), message.envelope))
             consumers = []
         # An early message that nobody here wants is kept all the same: its place in the chain must be known
         if not consumers and not ready:
-            consumers = [(PLACEHOLDER, "")]
+            consumers = [(NOBODY, "")]
         return [
             Incoming(message.seq, message.prev, consumer, key, message.envelope, ready) for consumer, key in consumers
         ]
 
-    def _consumers(self, message: Carried, envelope: Envelope) -> list[tuple[str, str]]:
+    def _consumers(self, message: Carried) -> list[tuple[str, str]]:
+        envelope = Envelope.decode(message.envelope)
         if message.topic == commands_of(self._service):
             return [(HANDLERS, message.key)]
         if message.topic == replies_of(self._service):
-            if envelope.replykey is None:
-                raise ValueError("a reply without replykey")
+            if envelope.replykey is None or envelope.replykey.count("|") < 2:
+                raise ValueError("It is a reply that does not say to whom.")
             consumer, key, _ = envelope.replykey.split("|", 2)
             return [(consumer, key)]
         return [(consumer, message.key) for consumer in self._interested.get(envelope.type, ())]
@@ -191,10 +229,6 @@ class Inbox:
             for chain in await self._store.inbox.chains():
                 early = {prev: seq for seq, prev in await self._store.inbox.early(chain.id)}
                 since = self._world.clock.monotonic() if early else None
-                states[chain.id] = _ChainState(chain.received, early, since)
+                states[chain.id] = _ChainState(chain.received, early, set(early.values()), since)
             self._chains = states
         return self._chains
-
-
-PLACEHOLDER = "nobody"
-"""The consumer of messages that are kept only for their place in the chain."""

@@ -1,12 +1,13 @@
 """The relay: what is in the outbox reaches the broker, in order, at least once (transactional outbox, Richardson)."""
 
+import asyncio
 from collections.abc import Sequence
 
-from colonnade.brokers.broker import Broker, Carried
+from colonnade.brokers.broker import Broker
 from colonnade.observability.health import HealthState, Severity
-from colonnade.persistence.store import OutboxRow, Store, Touched
+from colonnade.persistence.store import Lease, LeaseLost, Store, Touched
 from colonnade.persistence.unit import Fence, Relayed, Unit
-from colonnade.workers.backoff import Backoff
+from colonnade.workers.lanes import Lane
 from colonnade.workers.waking import Waking
 from colonnade.world import World
 
@@ -16,12 +17,19 @@ PAGE_ROWS = 256
 LEASE = "relay"
 LEASE_SECONDS = 30.0
 
+MARK_SECONDS = 0.05
+"""How long a mark may lag behind the broker's acknowledgement: what was published meanwhile goes out again after a
+crash, with the same word, and is known by it; a commit for every batch would cost more than the batch."""
+
+LATE_SECONDS = 10.0
+"""Messages that the broker has not taken for so long are told as a health state."""
+
 
 class Relay:
-    """Publishes the outbox of one service.
+    """Publishes the outbox of one service, each topic in a lane of its own.
 
-    Each message says which one went before it in its topic's partition. The mark is written behind the broker's
-    acknowledgement, under the lease's epoch; what was published and not marked is published again with the same word.
+    Each message says which one went before it in its topic's partition. The marks are written behind the broker's
+    acknowledgement, under the lease's epoch.
     """
 
     def __init__(self, service: str, store: Store, broker: Broker, world: World, owner: str) -> None:
@@ -32,74 +40,91 @@ class Relay:
         self._owner = owner
         self._waking = Waking(Touched.OUTBOX, world.clock)
         store.watch(self._waking.touched)
-        self._failing: HealthState | None = None
-        self._after = 0
+        self._lanes: dict[str, Lane] = {}
+        self._moved = asyncio.Event()
+        self._offered = 0
 
     def health(self) -> Sequence[HealthState]:
-        """Whether messages cannot leave."""
-        return (self._failing,) if self._failing is not None else ()
+        """Whether messages cannot leave, and of which topics."""
+        states = []
+        for lane in self._lanes.values():
+            trouble = lane.trouble()
+            if trouble is not None and trouble[0] >= LATE_SECONDS:
+                seconds, cause = trouble
+                detail = f"Messages to {lane.topic} have stayed in the outbox for {seconds:.0f} s: {cause}"
+                states.append(HealthState(f"{self._service}.relay.{lane.topic}", Severity.DEGRADED, detail))
+        return states
 
     async def is_behind(self) -> bool:
         """Whether messages of the outbox have not reached the broker."""
-        return bool(await self._store.outbox.pending(self._after, 1))
+        return not all(lane.is_empty for lane in self._lanes.values()) or bool(
+            await self._store.outbox.pending(self._offered, 1)
+        )
 
     async def run(self) -> None:
-        """Relay until cancelled."""
-        backoff = Backoff(self._world.randomness)
+        """Relay until cancelled; raises `LeaseLost` when another owner took over, and what the store raises."""
         while True:
-            try:
-                await self._hold_and_relay()
-            except (Exception, ExceptionGroup) as error:
-                self._failing = HealthState(
-                    f"{self._service}.relay", Severity.DEGRADED, f"Messages stay in the outbox: {error}"
-                )
-                await self._world.sleep(backoff.next_seconds())
-            else:
-                backoff.reset()
+            await self._hold_and_relay()
 
     async def _hold_and_relay(self) -> None:
         lease = await self._store.leases.acquire(LEASE, self._owner, LEASE_SECONDS)
         if lease is None:
             await self._world.sleep(LEASE_SECONDS / 3)
             return
-        fence = Fence(LEASE, lease.epoch)
-        marks = await self._store.outbox.relayed()
-        self._after = 0
-        renew_at = self._world.clock.monotonic() + LEASE_SECONDS / 3
-        while True:
-            self._waking.clear()
-            page = await self._store.outbox.pending(self._after, PAGE_ROWS)
-            fresh = [row for row in page if row.seq > marks.get((row.topic, row.partition), 0)]
-            if fresh:
-                await self._publish(fresh, marks, fence)
-                self._failing = None
-            if page:
-                self._after = page[-1].seq
-            else:
-                await self._waking.wait(self._world.clock.micros() + int(LEASE_SECONDS / 3 * 1_000_000))
-            if self._world.clock.monotonic() >= renew_at:
-                if await self._store.leases.acquire(LEASE, self._owner, LEASE_SECONDS) is None:
-                    return
-                renew_at = self._world.clock.monotonic() + LEASE_SECONDS / 3
+        try:
+            await self._relay(lease)
+        except asyncio.CancelledError:
+            # Whoever relays next need not wait until the lease has run out
+            await self._store.leases.release(lease)
+            raise
 
-    async def _publish(self, rows: Sequence[OutboxRow], marks: dict[tuple[str, int], int], fence: Fence) -> None:
-        ahead = dict(marks)
-        carried = []
-        for row in rows:
-            chain = (row.topic, row.partition)
-            carried.append(
-                Carried(
-                    self._service, self._store.history, row.topic, row.partition, row.seq, ahead.get(chain, 0),
-                    row.key, row.envelope,
-                )
-            )  # fmt: skip
-            ahead[chain] = row.seq
-        await self._broker.publish(carried)
-        moved = [
-            Relayed(topic, partition, seq)
-            for (topic, partition), seq in ahead.items()
-            if marks.get((topic, partition)) != seq
-        ]
-        unit = Unit(self._world.clock.micros(), rows[0].id, effects=[*moved], fence=fence)
-        await self._store.commit(unit)
-        marks.update(ahead)
+    async def _relay(self, lease: Lease) -> None:
+        marks = await self._store.outbox.relayed()
+        lanes: dict[str, Lane] = {}
+        self._lanes, self._offered = lanes, 0
+        outbox = self._store.outbox
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._renew(lease))
+            tasks.create_task(self._keep_marks(marks, Fence(LEASE, lease.epoch)))
+            while True:
+                self._waking.clear()
+                page = await outbox.pending(self._offered, PAGE_ROWS)
+                for row in page:
+                    lane = lanes.get(row.topic)
+                    if lane is None:
+                        lane = lanes[row.topic] = self._lane(row.topic, marks)
+                        tasks.create_task(lane.run(outbox, lambda: self._offered))
+                    lane.offer(row)
+                if page:
+                    self._offered = page[-1].seq
+                else:
+                    await self._waking.wait()
+
+    def _lane(self, topic: str, marks: dict[tuple[str, int], int]) -> Lane:
+        reached = {partition: seq for (of, partition), seq in marks.items() if of == topic}
+        return Lane(topic, self._service, self._store.history, self._broker, self._world, reached, self._moved.set)
+
+    async def _renew(self, lease: Lease) -> None:
+        while True:
+            await self._world.sleep(LEASE_SECONDS / 3)
+            held = await self._store.leases.acquire(LEASE, self._owner, LEASE_SECONDS)
+            if held is None or held.epoch != lease.epoch:
+                raise LeaseLost(LEASE, lease.epoch)
+
+    async def _keep_marks(self, marks: dict[tuple[str, int], int], fence: Fence) -> None:
+        written = dict(marks)
+        while True:
+            await self._moved.wait()
+            await self._world.sleep(MARK_SECONDS)
+            self._moved.clear()
+            moved = [
+                Relayed(lane.topic, partition, seq)
+                for lane in self._lanes.values()
+                for partition, seq in lane.reached.items()
+                if written.get((lane.topic, partition)) != seq
+            ]
+            if not moved:
+                continue
+            unit = Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*moved], fence=fence)
+            await self._store.commit(unit)
+            written.update({(mark.topic, mark.partition): mark.seq for mark in moved})

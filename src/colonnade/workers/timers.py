@@ -1,18 +1,26 @@
 """Timers: messages whose moment has come are sent, each once."""
 
+import asyncio
 from collections.abc import Sequence
 
 from colonnade.observability.health import HealthState, Severity
-from colonnade.persistence.store import Store, Touched
+from colonnade.persistence.store import DueTimer, Store, Touched
 from colonnade.persistence.unit import DisarmTimer, Unit
 from colonnade.workers.waking import Waking
-from colonnade.world import World
+from colonnade.world import Clock, World
 
-__all__ = ["Timers"]
+__all__ = ["AGREEMENT_SECONDS", "CLOCK_TOLERANCE_SECONDS", "Timers"]
 
 PAGE_TIMERS = 64
+
 CLOCK_TOLERANCE_SECONDS = 2.0
 """How far the time of day may run away from the monotonic clock before timers wait."""
+
+AGREEMENT_SECONDS = 60.0
+"""When both clocks have passed the same time for so long after one of them jumped, they agree again: the machine was
+asleep, or its time of day was put right."""
+
+_LOOK_EVERY_SECONDS = 1.0
 
 
 class Timers:
@@ -24,35 +32,69 @@ class Timers:
         self._world = world
         self._waking = Waking(Touched.TIMERS, world.clock)
         store.watch(self._waking.touched)
-        self._divergence = 0.0
+        self._clocks = _Clocks(world.clock)
 
     def health(self) -> Sequence[HealthState]:
         """Whether the clocks disagree."""
-        if abs(self._divergence) <= CLOCK_TOLERANCE_SECONDS:
+        divergence = self._clocks.divergence
+        if abs(divergence) <= CLOCK_TOLERANCE_SECONDS:
             return ()
         return (
             HealthState(
                 f"{self._service}.clock",
                 Severity.DEGRADED,
-                f"The time of day has moved {self._divergence:+.1f} s against the monotonic clock; no timer fires "
-                "until they agree again; if the new time is the right one, restart the process.",
+                f"The time of day has moved {divergence:+.1f} s against the monotonic clock; no timer fires until they "
+                f"have agreed for {AGREEMENT_SECONDS:.0f} s.",
             ),
         )
 
     async def run(self) -> None:
         """Fire until cancelled."""
-        clock = self._world.clock
-        offset = clock.micros() / 1_000_000 - clock.monotonic()
+        self._clocks = _Clocks(self._world.clock)
         while True:
             self._waking.clear()
-            self._divergence = clock.micros() / 1_000_000 - clock.monotonic() - offset
-            if abs(self._divergence) > CLOCK_TOLERANCE_SECONDS:
-                await self._world.sleep(CLOCK_TOLERANCE_SECONDS / 2)
+            if not self._clocks.agree():
+                await self._world.sleep(_LOOK_EVERY_SECONDS)
                 continue
-            now = clock.micros()
-            due = await self._store.timers.due(now, PAGE_TIMERS)
-            for timer in due:
-                unit = Unit(now, self._world.ids.new(), effects=[timer.message, DisarmTimer(timer.name)])
-                await self._store.commit(unit)
-            if not due:
+            due = await self._store.timers.due(self._world.clock.micros(), PAGE_TIMERS)
+            if due:
+                async with asyncio.TaskGroup() as firing:  # beside each other, so that they are committed together
+                    for timer in due:
+                        firing.create_task(self._fire(timer))
+            else:
                 await self._waking.wait(await self._store.timers.next_due())
+
+    async def _fire(self, timer: DueTimer) -> None:
+        # Only the timer that was read: one of the same name may have been set anew meanwhile
+        effects = [timer.message, DisarmTimer(timer.name, timer.due)]
+        await self._store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*effects]))
+
+
+class _Clocks:
+    """The time of day beside the monotonic clock: a jump of one against the other is found out."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = self._read()
+        self._jumped_to = self._offset
+        self._jumped_at = clock.monotonic()
+
+    @property
+    def divergence(self) -> float:
+        """By how many seconds the time of day is ahead of what the monotonic clock lets expect."""
+        return self._jumped_to - self._offset
+
+    def agree(self) -> bool:
+        """Whether timers may fire; to be called before they do."""
+        offset, now = self._read(), self._clock.monotonic()
+        if abs(offset - self._jumped_to) > CLOCK_TOLERANCE_SECONDS:
+            self._jumped_to, self._jumped_at = offset, now
+        if abs(self.divergence) <= CLOCK_TOLERANCE_SECONDS:
+            # As it was, give or take: a clock that is put right slowly is followed
+            self._offset = self._jumped_to = offset
+        elif now - self._jumped_at >= AGREEMENT_SECONDS:
+            self._offset = self._jumped_to
+        return abs(self.divergence) <= CLOCK_TOLERANCE_SECONDS
+
+    def _read(self) -> float:
+        return self._clock.micros() / 1_000_000 - self._clock.monotonic()

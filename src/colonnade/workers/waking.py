@@ -32,13 +32,13 @@ class Waking:
         """From here on, what is committed wakes the loop again."""
         self._event.clear()
 
-    async def wait(self, until: int | None = None) -> None:
-        """Return when something was touched, when the moment `until` (microseconds) has come, or after a while."""
+    async def wait(self, until: int | None = None) -> bool:
+        """Wait until something was touched: True; or until the moment `until` (microseconds), or a while, is over."""
         seconds = LONGEST_WAIT_SECONDS
         if until is not None:
             seconds = min(seconds, max(0.0, (until - self._clock.micros()) / 1_000_000))
         try:
             async with asyncio.timeout(seconds):
-                await self._event.wait()
+                return await self._event.wait()
         except TimeoutError:
-            return
+            return False

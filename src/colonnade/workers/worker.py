@@ -2,47 +2,83 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-import structlog
-
-from colonnade.messages.codec import NewerVersion
-from colonnade.messages.envelope import Envelope
+from colonnade.messages.codec import MalformedMessage, NewerVersion
+from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.correlation import Context, current_context
 from colonnade.observability.health import HealthState, Severity
-from colonnade.persistence.store import AlreadyHandled, DueMessage, Store, StoreConflict, Touched
+from colonnade.observability.logs import get_logger
+from colonnade.persistence.store import AlreadyHandled, DueMessage, Store, StoreConflict, Touched, VersionConflict
 from colonnade.persistence.unit import Effect, Park, Retry, Unit
-from colonnade.workers.backoff import ATTEMPTS, backoff_seconds
-from colonnade.workers.consumers import Consumer, context_of
+from colonnade.workers.backoff import ATTEMPTS, Backoff, backoff_seconds
+from colonnade.workers.consumers import NOBODY, Consumer, Nobody, NotYet, context_of
 from colonnade.workers.waking import Waking
-from colonnade.world import World
+from colonnade.world import World, micros_of
 
 __all__ = ["IN_FLIGHT", "Worker"]
 
-IN_FLIGHT = 64
-"""How many messages of a service are handled at the same time."""
+IN_FLIGHT = 32
+"""How many messages of one consumer are handled at the same time: one that waits for the outside stops no other."""
 
-_NEWER_VERSION_WAIT_SECONDS = 30.0
-_CONFLICT_WAIT_SECONDS = 0.05
+STOP_SECONDS = 5.0
+"""How long messages that are being handled may take to end when the worker is told to stop."""
 
-_log = structlog.get_logger()
+LATE_SECONDS = 60.0
+"""A message that has waited to be handled, or has been at work, for so long is told as a health state."""
+
+NEWER_VERSION_SECONDS = 30.0
+"""How long a message is left in line that only newer code can read, before it is looked at again."""
+
+_log = get_logger()
 
 
-class UnknownConsumer(Exception):
-    """A message waits for a saga or subscriber that this code does not have."""
+@dataclass(slots=True)
+class _AtWork:
+    message: DueMessage
+    since: float
+    fresh: bool
+    task: asyncio.Task[None] | None = None
 
-    def __init__(self, consumer: str) -> None:
-        super().__init__(consumer)
-        self.consumer = consumer
 
-    def __str__(self) -> str:
-        return f"This service has no {self.consumer} any more; deploy it again, or discard the message."
+@dataclass(slots=True)
+class _Places:
+    """The messages of one consumer that are being handled."""
+
+    name: str
+    consumer: Consumer
+    at_work: dict[int, _AtWork] = field(default_factory=dict)
+    fresh: int = 0
+    oldest: int | None = None
+    changed: bool = True
+    """Whether there may be something to take."""
+
+    @property
+    def free(self) -> int:
+        return IN_FLIGHT - len(self.at_work)
+
+    def clear(self) -> None:
+        self.at_work.clear()
+        self.fresh = 0
+        self.changed = True
+
+    def shared(self, old: Sequence[DueMessage], new: Sequence[DueMessage]) -> list[tuple[DueMessage, bool]]:
+        """Who gets the free places: half of all are for those that came last, so that they do not wait for all."""
+        free = self.free
+        chosen = {message.row: (message, True) for message in new[: max(0, IN_FLIGHT // 2 - self.fresh)]}
+        for message in old:
+            if len(chosen) == free:
+                break
+            chosen.setdefault(message.row, (message, False))
+        return list(chosen.values())
 
 
 class Worker:
     """Handles the messages of one service: lines beside each other, each line in its order.
 
-    A message that fails waits longer every time, its line with it, and is parked after `attempts`. One of a newer
-    version than the code knows is left alone. Conflicts with other processes never count.
+    A message that fails waits longer every time, its line with it, and is parked after `attempts`; one that cannot be
+    read is parked at once. One of a newer version than the code knows, or for a consumer that it does not have, is
+    left in line. Conflicts with other processes never count.
     """
 
     def __init__(
@@ -50,100 +86,196 @@ class Worker:
     ) -> None:
         self._service = service
         self._store = store
-        self._consumers = consumers
+        self._places = [_Places(name, consumer) for name, consumer in consumers.items()]
+        self._nobody = _Places(NOBODY, Nobody(store, world))
         self._world = world
         self._attempts = attempts
         self._waking = Waking(Touched.INBOX, world.clock)
-        store.watch(self._waking.touched)
-        self._handling: dict[int, asyncio.Task[None]] = {}
-        self._newer: dict[str, str] = {}
+        store.watch(self._touched)
+        self._next_retry: int | None = None
+        self._conflicts: dict[int, Backoff] = {}
+        self._failing: dict[int, str] = {}
+        self._waiting: dict[int, str] = {}
+        self._homeless: Sequence[str] = ()
         self._parked = 0
 
     def health(self) -> Sequence[HealthState]:
-        """Messages of unknown versions, and parked ones."""
-        states = [
-            HealthState(f"{self._service}.newer-version", Severity.DEGRADED, detail) for detail in self._newer.values()
-        ]
+        """What waits, fails, is left in line or is parked."""
+        details = {
+            "waiting": [
+                *dict.fromkeys(self._waiting.values()),
+                *(f"Messages wait for {name}, which this code does not have." for name in self._homeless),
+            ],
+            "late": self._late(),
+            "failing": [],
+            "dead-letters": [],
+        }
+        if self._failing:
+            count, latest = len(self._failing), list(self._failing.values())[-1]
+            details["failing"] = [f"{count} of its messages failed and will be tried again, the last: {latest}"]
         if self._parked:
-            states.append(
-                HealthState(
-                    f"{self._service}.dead-letters",
-                    Severity.DEGRADED,
-                    f"{self._parked} messages are parked; see colonnade dead-letters list.",
-                )
-            )
-        return states
+            details["dead-letters"] = [f"{self._parked} of its messages are parked; see colonnade dead-letters list."]
+        return [
+            HealthState(f"{self._service}.{name}", Severity.DEGRADED, " ".join(sentences))
+            for name, sentences in details.items()
+            if sentences
+        ]
+
+    def _late(self) -> list[str]:
+        now, monotonic = self._world.clock.micros(), self._world.clock.monotonic()
+        late = []
+        for places in self._places:
+            if places.oldest is not None and (seconds := (now - places.oldest) / 1_000_000) >= LATE_SECONDS:
+                late.append(f"Messages for {places.name} are handled {seconds:.0f} s after they came.")
+            late += [
+                f"A message of {work.message.key} for {places.name} has been at work for {seconds:.0f} s."
+                for work in places.at_work.values()
+                if (seconds := monotonic - work.since) >= LATE_SECONDS
+            ]
+        return late
 
     async def run(self) -> None:
-        """Work until cancelled; what is being handled then is finished or left as it was."""
-        await self._count_parked()
-        try:
-            async with asyncio.TaskGroup() as tasks:
+        """Work until cancelled; what is being handled then may end, for a while, or is left as it was."""
+        for places in self._places:
+            places.clear()  # a task that was cancelled before it began has not let go
+        await self._look_around()
+        async with asyncio.TaskGroup() as tasks:
+            try:
                 while True:
                     self._waking.clear()
-                    now = self._world.clock.micros()
-                    free = IN_FLIGHT - len(self._handling)
-                    due = await self._store.inbox.due(now, IN_FLIGHT + len(self._handling)) if free else []
-                    fresh = [message for message in due if message.row not in self._handling][:free]
-                    for message in fresh:
-                        task = tasks.create_task(self._handle(message))
-                        self._handling[message.row] = task
-                        task.add_done_callback(lambda _, row=message.row: self._done(row))  # type: ignore[misc]
-                    later = await self._store.inbox.next_due_after(now) if free else None
-                    await self._waking.wait(later)
-        finally:
-            self._handling.clear()
+                    for places in self._places:
+                        await self._take(places, tasks)
+                    if not await self._waking.wait(await self._until()):
+                        await self.look_again()
+            except asyncio.CancelledError:
+                await self._finish()
+                raise
 
     async def look_again(self) -> None:
         """Count what is parked anew, after somebody retried or discarded."""
-        await self._count_parked()
+        await self._look_around()
+        self._all_changed()
+
+    def _touched(self, touched: Touched) -> None:
+        if touched & Touched.INBOX:
+            self._all_changed()
+
+    def _all_changed(self) -> None:
+        for places in self._places:
+            places.changed = True
         self._waking.wake()
 
-    def _done(self, row: int) -> None:
-        self._handling.pop(row, None)
-        self._waking.wake()
+    async def _take(self, places: _Places, tasks: asyncio.TaskGroup) -> None:
+        free = places.free
+        if not free or not places.changed:
+            return
+        places.changed = False
+        due = self._store.inbox.due
+        now, name, taken = self._world.clock.micros(), places.name, places.at_work
+        old = await due(now, free, consumer=name, without=taken)
+        places.oldest = old[0].received_at if old and not old[0].attempts else None
+        if len(old) == free:
+            # Perhaps there are more of them than places
+            chosen = places.shared(old, await due(now, free, consumer=name, without=taken, newest=True))
+        else:
+            chosen = [(message, False) for message in old]
+        for message, fresh in chosen:
+            work = taken[message.row] = _AtWork(message, self._world.clock.monotonic(), fresh)
+            places.fresh += fresh
+            work.task = tasks.create_task(self._work(places, work))
 
-    async def _handle(self, message: DueMessage) -> None:
-        context = Context(self._world.ids.new())
+    async def _work(self, places: _Places, work: _AtWork) -> None:
+        try:
+            await self._handle(work.message, places.consumer)
+        finally:
+            del places.at_work[work.message.row]
+            places.fresh -= work.fresh
+            places.changed = True  # its line may have a new head
+            self._waking.wake()
+
+    async def _until(self) -> int | None:
+        now = self._world.clock.micros()
+        if self._next_retry is not None and self._next_retry <= now:
+            self._next_retry = await self._store.inbox.next_due_after(now)
+        return self._next_retry
+
+    async def _finish(self) -> None:
+        tasks = [work.task for places in self._places for work in places.at_work.values() if work.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_SECONDS)
+
+    async def _handle(self, message: DueMessage, consumer: Consumer) -> None:
+        row = message.row
+        context, expires = Context(self._world.ids.new()), None
         try:
             envelope = Envelope.decode(message.envelope)
             context = context_of(envelope)
-            consumer = self._consumers.get(message.consumer)
-            if consumer is None:
-                raise UnknownConsumer(message.consumer)
+            if envelope.notafter is not None:
+                expires = micros_of(envelope.notafter)
             current_context.set(context)
             await consumer.consume(message, envelope, context)
-            self._newer.pop(envelope.type, None)
         except AlreadyHandled:
-            return
-        except StoreConflict:
-            await self._wait(message, context, message.attempts, _CONFLICT_WAIT_SECONDS, "conflict")
+            self._forget(row)
+        except NotYet as reason:
+            if reason.told:
+                self._waiting[row] = str(reason)
+            await self._wait(message, context, message.attempts, reason.seconds, str(reason))
         except NewerVersion as error:
-            self._newer[error.name] = str(error)
-            await self._wait(message, context, message.attempts, _NEWER_VERSION_WAIT_SECONDS, str(error))
+            self._waiting[row] = str(error)
+            await self._wait(message, context, message.attempts, NEWER_VERSION_SECONDS, str(error))
+        except (MalformedEnvelope, MalformedMessage) as error:
+            # It will not read better the next time
+            await self._park(message, context, consumer, error)
         except Exception as error:
-            await self._failed(message, context, error)
+            if isinstance(error, StoreConflict) and not _is_for_ever(error):
+                backoff = self._conflicts.setdefault(row, Backoff(self._world.randomness))
+                await self._wait(message, context, message.attempts, backoff.next_seconds(), str(error))
+            elif message.attempts + 1 < self._attempts:
+                await self._try_later(message, context, error, expires)
+            else:
+                await self._park(message, context, consumer, error)
+        else:
+            self._forget(row)
 
-    async def _failed(self, message: DueMessage, context: Context, error: Exception) -> None:
+    def _forget(self, row: int) -> None:
+        self._conflicts.pop(row, None)
+        self._failing.pop(row, None)
+        self._waiting.pop(row, None)
+
+    async def _try_later(self, message: DueMessage, context: Context, error: Exception, expires: int | None) -> None:
         attempts = message.attempts + 1
-        cause = f"{type(error).__name__}: {error}"
-        fields = {
-            "service": self._service, "consumer": message.consumer, "key": message.key, "attempt": attempts,
-            "cause": cause,
-        }  # fmt: skip
-        if attempts < self._attempts:
-            _log.warning("message failed", **fields)
-            wait = backoff_seconds(attempts, self._world.randomness)
-            await self._wait(message, context, attempts, wait, cause)
-            return
-        _log.error("message parked", **fields, exc_info=error)
-        consumer = self._consumers.get(message.consumer)
-        await self._commit(context, Park(message.row, attempts, cause, consumer is None or consumer.holds))
+        _log.warning("message failed", **self._fields(message, attempts, error))
+        seconds = backoff_seconds(attempts, self._world.randomness)
+        if expires is not None:
+            # What comes behind it, its undoing for instance, need not wait longer than until it is refused
+            left = (expires - self._world.clock.micros()) / 1_000_000
+            seconds = min(seconds, max(backoff_seconds(1, self._world.randomness), left))
+        self._failing[message.row] = f"{message.consumer}, {message.key}: {_cause(error)}"
+        await self._wait(message, context, attempts, seconds, _cause(error))
+
+    async def _park(self, message: DueMessage, context: Context, consumer: Consumer, error: Exception) -> None:
+        attempts = message.attempts + 1
+        _log.error("message parked", **self._fields(message, attempts, error), exc_info=error)
+        # In the other lanes messages do not depend on each other, and none may wait behind a parked one
+        hold = consumer.holds and message.lane == ""
+        await self._commit(context, Park(message.row, attempts, _cause(error), hold))
+        self._forget(message.row)
         self._parked += 1
+
+    def _fields(self, message: DueMessage, attempts: int, error: Exception) -> dict[str, object]:
+        return {
+            "service": self._service,
+            "consumer": message.consumer,
+            "key": message.key,
+            "attempt": attempts,
+            "cause": _cause(error),
+        }
 
     async def _wait(self, message: DueMessage, context: Context, attempts: int, seconds: float, cause: str) -> None:
         not_before = self._world.clock.micros() + int(seconds * 1_000_000)
         await self._commit(context, Retry(message.row, attempts, not_before, cause))
+        if self._next_retry is None or not_before < self._next_retry:
+            self._next_retry = not_before
 
     async def _commit(self, context: Context, effect: Effect) -> None:
         unit = Unit(self._world.clock.micros(), context.correlation_id, context.causation_id, effects=[effect])
@@ -152,5 +284,21 @@ class Worker:
         except AlreadyHandled:
             return
 
-    async def _count_parked(self) -> None:
-        self._parked = await self._store.inbox.parked_count()
+    async def _look_around(self) -> None:
+        inbox = self._store.inbox
+        self._parked = await inbox.parked_count()
+        known = {places.name for places in self._places}
+        waiting = [name for name in await inbox.consumers() if name not in known]
+        if NOBODY in waiting:
+            self._places.append(self._nobody)
+        self._homeless = [name for name in waiting if name != NOBODY]
+        self._next_retry = await inbox.next_due_after(self._world.clock.micros())
+
+
+def _is_for_ever(conflict: StoreConflict) -> bool:
+    # The stream that the handler wants to begin is there, and will be the next time
+    return isinstance(conflict, VersionConflict) and conflict.expected == 0
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

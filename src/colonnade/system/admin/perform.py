@@ -23,7 +23,7 @@ from colonnade.system.admin.operations import (
 )
 from colonnade.system.admin.reports import Finished, Progress, ProjectionStatus, Report
 from colonnade.workers.projections import Progress as Projected
-from colonnade.workers.sagas.consumer import SagaControl, control_message
+from colonnade.workers.sagas.messages import SagaControl, control_message
 from colonnade.world import World
 
 __all__ = ["Administered", "Rebuildable", "perform"]

@@ -1,74 +1,69 @@
-"""Runs the sagas of one definition: messages in, commands and timers out, each in one unit of work."""
+"""Runs the sagas of one definition: each message to one instance, and what it sends, in one unit of work."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
 
-from colonnade.application import Plan, Repository, Saga
-from colonnade.messages import Command, Event, Message
+from colonnade.application import Repository, Saga
+from colonnade.domain import Refusal
+from colonnade.messages import Event
 from colonnade.messages.codec import MessageCodec
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
+from colonnade.observability.logs import get_logger
 from colonnade.persistence.addresses import Routes
-from colonnade.persistence.execution import Execution
+from colonnade.persistence.execution import Execution, Refused
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.store import DueMessage, Store
-from colonnade.persistence.unit import ArmTimer, Deliver, DisarmTimer, Handled
+from colonnade.persistence.unit import DisarmTimer, Handled
 from colonnade.persistence.work import work_at_hand
-from colonnade.workers.sagas.history import SagaStarted, StoredMessage, StoredStep
-from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance
-from colonnade.world import World, datetime_of
+from colonnade.workers.consumers import NotYet
+from colonnade.workers.sagas.history import StoredMessage
+from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance, StepState
+from colonnade.workers.sagas.messages import CANCEL, CONTROL, TIMEOUT, SagaCancel, SagaControl, SagaTimeout, timer_name
+from colonnade.workers.sagas.sending import SagaSender
+from colonnade.world import World
 
-__all__ = [
-    "CANCEL",
-    "CONTROL",
-    "TIMEOUT",
-    "SagaConsumer",
-    "SagaControl",
-    "cancel_message",
-    "consumer_of",
-    "control_message",
-]
-
-TIMEOUT = "colonnade.SagaTimeout"
-CANCEL = "colonnade.SagaCancel"
-CONTROL = "colonnade.SagaControl"
+__all__ = ["SagaCodeFailed", "SagaConsumer", "UnknownSaga"]
 
 GRACE_SECONDS = 10.0
-"""How long a time-out waits for answers that lie in the inbox since before it was due."""
+"""How long a time-out waits at most for answers that lie in the inbox: they are heard first."""
 
-_LOOK_AGAIN_MICROSECONDS = 100_000
-_UNDO_TIMEOUT = timedelta(hours=1)
-_MICROSECOND = timedelta(microseconds=1)
+SETTLING_SECONDS = 1.0
+"""How long a time-out waits at least: an answer that was sent before it was due may be on its way still."""
 
+LOOK_AGAIN_SECONDS = 0.1
+STUCK_LOOK_SECONDS = 30.0
 
-class _Timeout(msgspec.Struct, frozen=True):
-    step: str
-    undo: bool
-    due: int
+_log = get_logger()
 
 
-class _Cancel(msgspec.Struct, frozen=True):
-    why: str
+class UnknownSaga(Exception):
+    """There is no such instance (yet)."""
+
+    def __init__(self, saga: str, key: str) -> None:
+        super().__init__(saga, key)
+        self.saga, self.key = saga, key
+
+    def __str__(self) -> str:
+        return f"There is no saga {self.saga}/{self.key}; the event that starts it may not have been handled yet."
 
 
-class SagaControl(msgspec.Struct, frozen=True):
-    """What a person asks of a saga."""
+class SagaCodeFailed(Exception):
+    """The author's code refused where it may not: a plan is made, it is not asked for."""
 
-    action: Literal["retry", "skip", "compensate", "close"]
-    step: str | None = None
+    def __init__(self, saga: str, refusal: Refusal) -> None:
+        super().__init__(saga, refusal)
+        self.saga, self.refusal = saga, refusal
+
+    def __str__(self) -> str:
+        return f"{self.saga} refused, which a saga cannot: {self.refusal.code}: {self.refusal}"
 
 
-def consumer_of(saga: str) -> str:
-    """The consumer of a service's inbox that runs the sagas called `saga`."""
-    return f"saga:{saga}"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SagaConsumer:
     """Starts sagas on their events and takes them further on answers, time-outs, cancellations and controls."""
 
@@ -81,23 +76,60 @@ class SagaConsumer:
     routes: Routes
     world: World
     holds: bool = True
+    grace_seconds: float = GRACE_SECONDS
+    settling_seconds: float = SETTLING_SECONDS
+    _sender: SagaSender = field(init=False)
+    _running_since: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sender = SagaSender(self.name, self.saga, self.codec, self.routes, self.world)
+        self._running_since = self.world.clock.micros()
 
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         """Handle one message."""
-        match envelope.type:
-            case Reply.NAME:
-                await self._run(due, context, lambda: self._replied(envelope, context))
-            case "colonnade.SagaTimeout":
-                await self._timed_out(due, envelope, context)
-            case "colonnade.SagaCancel":
-                await self._run(due, context, lambda: self._cancelled(envelope, context))
-            case "colonnade.SagaControl":
-                await self._run(due, context, lambda: self._controlled(envelope, context))
-            case _:
-                await self._run(due, context, lambda: self._started(envelope, context))
+        kind = envelope.type
+        if kind == Reply.NAME:
+            await self._run(due, context, lambda: self._replied(envelope, context))
+        elif kind == TIMEOUT:
+            await self._until_settled(due)
+            await self._run(due, context, lambda: self._timed_out(envelope, context))
+        elif kind == CANCEL:
+            await self._run(due, context, lambda: self._cancelled(envelope, context))
+        elif kind == CONTROL:
+            await self._steer(due, envelope, context)
+        else:
+            await self._run(due, context, lambda: self._started(envelope, context))
 
-    async def _run(self, due: DueMessage, context: Context, work: Callable[[], Any]) -> None:
-        await self.execution.run(work, context=context, base=(Handled(due.row),))
+    async def _run(self, due: DueMessage, context: Context, work: Callable[[], Awaitable[None]]) -> None:
+        async def unrefused() -> None:
+            try:
+                await work()
+            except Refusal as refusal:
+                # As an answer to nobody it would be the silent end of the message
+                raise SagaCodeFailed(self.name, refusal) from refusal
+
+        await self.execution.run(unrefused, context=context, base=(Handled(due.row),))
+
+    async def _steer(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
+        outcome = await self.execution.run(
+            lambda: self._controlled(envelope, context), context=context, base=(Handled(due.row),)
+        )
+        if isinstance(outcome, Refused):
+            _log.warning("saga not steered", saga=f"{self.name}/{due.key}", detail=str(outcome.refusal))
+
+    async def _instance(self, key: str) -> SagaInstance:
+        instance = await self.instances.find(UUID(key))
+        if instance is None:
+            raise UnknownSaga(self.name, key)
+        version = instance.plan.saga_version
+        if version < self.saga.oldest_version and instance.end is None:
+            raise NotYet(
+                STUCK_LOOK_SECONDS,
+                f"{self.name}/{key} began with version {version}, which is retired: it is suspended; bring the "
+                "version back until it has ended, or close it by hand.",
+                told=True,
+            )
+        return instance
 
     async def _started(self, envelope: Envelope, context: Context) -> None:
         event = self.codec.decode(envelope.type, envelope.dataversion, envelope.data)
@@ -107,53 +139,51 @@ class SagaConsumer:
             return
         instance = SagaInstance(id)
         self.instances.add(instance)
-        plan = self.saga.plan(event)
         trigger = StoredMessage(envelope.type, envelope.dataversion, envelope.data)
-        started = SagaStarted(
-            self.name, self.saga.version, id, trigger, self._stages(plan), self._stored_or_none(plan.completed)
-        )
-        self._send(instance, instance.start(started), context)
+        self._send(instance, instance.start(self._sender.started(id, trigger, event)), context)
 
     async def _replied(self, envelope: Envelope, context: Context) -> None:
         assert envelope.replykey is not None
         _, key, token = envelope.replykey.split("|", 2)
         step, _, direction = token.rpartition("|")
         undo = direction == "undo"
-        instance = await self.instances.get(UUID(key))
+        instance = await self._instance(key)
         reply = Reply.decode(envelope.data)
-        self._disarm(key, step, undo)
         asks = instance.answered(step, undo=undo, code=reply.refused, detail=reply.detail or "")
+        self._disarm_answered(instance, step, undo=undo)
         self._send(instance, asks, context)
 
-    async def _timed_out(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
-        timeout = msgspec.json.decode(envelope.data, type=_Timeout)
-        key = envelope.subject
+    async def _until_settled(self, due: DueMessage) -> None:
+        """Raise `NotYet` while an answer that came in time may be on its way, or lies in the inbox: it goes first."""
         now = self.world.clock.micros()
-        waited_long = now >= timeout.due + int(GRACE_SECONDS * 1_000_000)
-        if not waited_long and await self.store.inbox.waiting_before(consumer_of(self.name), key, timeout.due):
-            # An answer that came in time lies in the inbox: it is to be heard first
-            again = ArmTimer(
-                _timer(self.name, key, timeout.step, timeout.undo),
-                now + _LOOK_AGAIN_MICROSECONDS,
-                Deliver(consumer_of(self.name), key, due.envelope, "timers"),
+        # What was on its way when the process ended comes shortly after it has begun again
+        waited = (now - max(due.received_at, self._running_since)) / 1_000_000
+        if waited < self.settling_seconds:
+            raise NotYet(self.settling_seconds - waited, "answers may be on their way")
+        if waited < self.grace_seconds and await self.store.inbox.waiting_before(due.consumer, due.key, now):
+            raise NotYet(LOOK_AGAIN_SECONDS, "answers lie in the inbox")
+
+    async def _timed_out(self, envelope: Envelope, context: Context) -> None:
+        key = envelope.subject
+        timeout = msgspec.json.decode(envelope.data, type=SagaTimeout)
+        instance = await self._instance(key)
+        step = timeout.step
+        if step not in (COMPLETED_STEP, FAILED_STEP):
+            self._send(instance, instance.timed_out(step, undo=timeout.undo), context)
+        elif instance.end is None and instance.steps.get(step) is StepState.ASKED:
+            # It is not known whether that was done, and there is nothing to undo it with
+            command = instance.plan.completed.name if instance.plan.completed and step == COMPLETED_STEP else step
+            raise NotYet(
+                STUCK_LOOK_SECONDS,
+                f"{self.name}/{key} is stuck: it waits for the answer to {command}; see colonnade sagas show, "
+                "and the dead letters of the service that handles it.",
+                told=True,
             )
 
-            async def look_again() -> None:
-                work_at_hand().effects.append(again)
-
-            await self._run(due, context, look_again)
-            return
-
-        async def fire() -> None:
-            instance = await self.instances.get(UUID(key))
-            self._send(instance, instance.timed_out(timeout.step, undo=timeout.undo), context)
-
-        await self._run(due, context, fire)
-
     async def _cancelled(self, envelope: Envelope, context: Context) -> None:
-        # Where the event that starts it still waits in its own line, this fails and is tried again behind it
-        instance = await self.instances.get(UUID(envelope.subject))
-        why = msgspec.json.decode(envelope.data, type=_Cancel).why
+        # Where the event that starts it still waits in its own line, this fails, and is tried again behind it
+        instance = await self._instance(envelope.subject)
+        why = msgspec.json.decode(envelope.data, type=SagaCancel).why
         self._send(instance, instance.cancel(why), context)
 
     async def _controlled(self, envelope: Envelope, context: Context) -> None:
@@ -164,7 +194,10 @@ class SagaConsumer:
             case "retry":
                 asks = instance.retry()
             case "skip":
-                asks = instance.skip(control.step or "")
+                step = control.step or ""
+                asks = instance.skip(step)
+                self._disarm_answered(instance, step, undo=False)
+                self._disarm_answered(instance, step, undo=True)
             case "compensate":
                 asks = instance.compensate_by_hand()
             case "close":
@@ -172,123 +205,9 @@ class SagaConsumer:
         self._send(instance, asks, context)
 
     def _send(self, instance: SagaInstance, asks: Sequence[Ask], context: Context) -> None:
-        effects = work_at_hand().effects
-        key = str(instance.id)
-        for ask in asks:
-            if ask.step == FAILED_STEP:
-                command = self._failed_command(instance)
-                if command is None:
-                    instance.not_failing()
-                    continue
-                instance.failing()
-                timeout = None
-            elif ask.step == COMPLETED_STEP:
-                command, timeout = instance.plan.completed, None
-            else:
-                step = instance.step(ask.step)
-                assert step is not None
-                command = step.undo if ask.undo else step.command
-                timeout = _UNDO_TIMEOUT // _MICROSECOND if ask.undo else step.timeout
-            assert command is not None
-            now = self.world.clock.micros()
-            effects.append(self._command(key, ask, command, now, timeout, context))
-            if timeout is not None:
-                effects.append(self._timer(key, ask, now + timeout, context))
+        work_at_hand().effects.extend(self._sender.effects(instance, asks, context))
 
-    def _failed_command(self, instance: SagaInstance) -> StoredMessage | None:
-        trigger = instance.plan.trigger
-        event = self.codec.decode(trigger.name, trigger.version, trigger.data)
-        assert isinstance(event, Event)
-        failed = self.saga.plan(event).failed
-        assert instance.why is not None
-        return self._stored(failed(instance.why)) if failed is not None else None
-
-    def _command(
-        self, key: str, ask: Ask, command: StoredMessage, now: int, timeout: int | None, context: Context
-    ) -> Any:
-        id = self.world.ids.new()
-        subject = f"{self.name}/{key}"
-        direction = "undo" if ask.undo else "do"
-        envelope = Envelope(
-            specversion="1.0",
-            id=id,
-            source=self.routes.service,
-            type=command.name,
-            subject=subject,
-            time=datetime_of(now),
-            data=command.data,
-            dataversion=command.version,
-            correlationid=context.correlation_id,
-            causationid=context.causation_id,
-            principal=context.principal,
-            traceparent=context.traceparent,
-            notafter=datetime_of(now + timeout) if timeout is not None and not ask.undo else None,
-            replyto=self.routes.service,
-            replykey=f"{consumer_of(self.name)}|{key}|{ask.step}|{direction}",
-        ).encode()
-        return self.routes.command(self.codec.names.class_of(command.name), subject, id, envelope)
-
-    def _timer(self, key: str, ask: Ask, due: int, context: Context) -> ArmTimer:
-        data = msgspec.json.encode(_Timeout(ask.step, ask.undo, due))
-        envelope = _own_message(self.routes.service, TIMEOUT, key, data, context, self.world)
-        return ArmTimer(
-            _timer(self.name, key, ask.step, ask.undo), due, Deliver(consumer_of(self.name), key, envelope, "timers")
-        )
-
-    def _disarm(self, key: str, step: str, undo: bool) -> None:
-        if step not in (COMPLETED_STEP, FAILED_STEP):
-            work_at_hand().effects.append(DisarmTimer(_timer(self.name, key, step, undo)))
-
-    def _stages(self, plan: Plan) -> tuple[tuple[StoredStep, ...], ...]:
-        return tuple(
-            tuple(
-                StoredStep(
-                    step.id,
-                    self._stored(step.command),
-                    self._stored_or_none(step.undo),
-                    step.timeout // _MICROSECOND,
-                )
-                for step in stage
-            )
-            for stage in plan.stages
-        )
-
-    def _stored(self, message: Message) -> StoredMessage:
-        name, version, data = self.codec.encode(message)
-        return StoredMessage(name, version, msgspec.Raw(data))
-
-    def _stored_or_none(self, command: Command[None] | None) -> StoredMessage | None:
-        return self._stored(command) if command is not None else None
-
-
-def control_message(saga: str, id: UUID, control: SagaControl, service: str, world: World) -> Deliver:
-    """What steers a saga by hand; it never waits behind a held message."""
-    context = Context(world.ids.new())
-    envelope = _own_message(service, CONTROL, str(id), msgspec.json.encode(control), context, world)
-    return Deliver(consumer_of(saga), str(id), envelope, "timers")
-
-
-def cancel_message(saga: str, id: UUID, why: str, service: str, context: Context, world: World) -> Deliver:
-    """What asks a saga to stop and undo."""
-    envelope = _own_message(service, CANCEL, str(id), msgspec.json.encode(_Cancel(why)), context, world)
-    return Deliver(consumer_of(saga), str(id), envelope)
-
-
-def _own_message(service: str, name: str, key: str, data: bytes, context: Context, world: World) -> bytes:
-    return Envelope(
-        specversion="1.0",
-        id=world.ids.new(),
-        source=service,
-        type=name,
-        subject=key,
-        time=world.clock.now(),
-        data=msgspec.Raw(data),
-        correlationid=context.correlation_id,
-        causationid=context.causation_id,
-        principal=context.principal,
-        traceparent=context.traceparent,
-    ).encode()
-
-
-def _timer(saga: str, key: str, step: str, undo: bool) -> str:
-    return f"saga/{saga}/{key}/{step}/{'undo' if undo else 'do'}"
+    def _disarm_answered(self, instance: SagaInstance, step: str, *, undo: bool) -> None:
+        """Forget the timer of what is outstanding no more; what is asked for anew in this unit sets it again."""
+        if instance.steps.get(step) is not (StepState.UNDOING if undo else StepState.ASKED):
+            work_at_hand().effects.append(DisarmTimer(timer_name(self.name, str(instance.id), step, undo=undo)))

@@ -89,9 +89,10 @@ class Compensating(Event):
 
 
 class SagaEnded(Event):
-    """Nothing more will happen."""
+    """Nothing more will happen by itself; `by_hand` when somebody closed it as it stood."""
 
     end: End
+    by_hand: bool = False
 
 
 SagaEvent = SagaStarted | StepAsked | StepAnswered | StepSkipped | Compensating | SagaEnded

@@ -1,6 +1,5 @@
 """One saga as a state machine: what it decides follows from what is recorded, and from nothing else."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
@@ -19,7 +18,17 @@ from colonnade.workers.sagas.history import (
     StoredStep,
 )
 
-__all__ = ["COMPLETED_STEP", "FAILED_STEP", "TIMED_OUT", "Ask", "Phase", "SagaInstance", "SagaOver", "StepState"]
+__all__ = [
+    "COMPLETED_STEP",
+    "FAILED_STEP",
+    "TIMED_OUT",
+    "Ask",
+    "Phase",
+    "SagaInstance",
+    "SagaOver",
+    "StepNotOutstanding",
+    "StepState",
+]
 
 COMPLETED_STEP = "(completed)"
 FAILED_STEP = "(failed)"
@@ -55,6 +64,12 @@ class SagaOver(Conflict):
     end: End
 
 
+class StepNotOutstanding(Conflict):
+    """Only a step that was asked for and has no good answer can be skipped."""
+
+    step: str
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """A command to be sent: of a step, of its undoing, or one of the two that tell the end."""
@@ -63,10 +78,15 @@ class Ask:
     undo: bool = False
 
 
+# What was asked and not answered may have been done: it is undone as well
+_PERHAPS_DONE = (StepState.DONE, StepState.UNKNOWN, StepState.ASKED)
+
+
 class SagaInstance(Aggregate[SagaEvent, UUID]):
     """Asks stage by stage, undoes in reverse, and ends in one of three ways.
 
-    Each method records what happened and gives back what is to be sent now.
+    Each method records what happened and gives back what is to be sent now. Whether there is a command that tells of
+    the failure is known only to the code: asked for `FAILED_STEP`, it calls `failing` or `not_failing`.
     """
 
     def __init__(self, id: UUID) -> None:
@@ -75,6 +95,7 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         self.steps: dict[str, StepState] = {}
         self.why: Why | None = None
         self.end: End | None = None
+        self.closed = False
         self.started: SagaStarted | None = None
 
     @property
@@ -90,16 +111,21 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
     def start(self, started: SagaStarted) -> list[Ask]:
         """Begin."""
         self.record(started)
-        return list(self._go_on())
+        return self._go_on()
 
     def answered(self, step: str, *, undo: bool, code: str | None, detail: str) -> list[Ask]:
-        """A command was done, or refused with `code`. Answers that come again or too late change nothing."""
+        """A command was done, or refused with `code`. Answers that come again or change nothing any more are ignored.
+
+        An undoing that was given up and is done after all is good news, even after the end.
+        """
+        state = self.steps.get(step)
+        late_undoing = undo and code is None and state is StepState.UNDO_FAILED and not self.closed
         awaited = StepState.UNDOING if undo else StepState.ASKED
-        if self.end is not None or self.steps.get(step) is not awaited:
+        if not late_undoing and (self.end is not None or state is not awaited):
             return []
         self.record(StepAnswered(step, undo, code, detail))
-        if step == FAILED_STEP or undo or code is None:
-            return list(self._go_on())
+        if undo or code is None or self.phase not in (Phase.RUNNING, Phase.COMPLETING):
+            return self._go_on()
         return self._compensate(step, code, detail)
 
     def timed_out(self, step: str, *, undo: bool) -> list[Ask]:
@@ -108,34 +134,43 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
 
     def cancel(self, why: str) -> list[Ask]:
         """Stop and undo; one that is completing already is stopped by the refusal of its completion, or not at all."""
-        if self.end is not None or self.phase is not Phase.RUNNING:
+        if self.phase is not Phase.RUNNING:
             return []
         return self._compensate("", "cancelled", why)
 
     def retry(self) -> list[Ask]:
-        """Ask again for all that is outstanding or could not be undone; raises `SagaOver` for one that ended well."""
-        if self.end in (End.COMPLETED, End.COMPENSATED):
-            raise SagaOver(self.end)
+        """Ask again for all that is outstanding, or undo again what could not be undone.
+
+        Raises `SagaOver` for one that ended well.
+        """
+        if self.end is not None:
+            if self.end is not End.COMPENSATION_FAILED:
+                raise SagaOver(self.end)
+            return self._compensate("", "retried", "an operator asked again")
+        undoing = self.phase is Phase.COMPENSATING
+        outstanding = StepState.UNDOING if undoing else StepState.ASKED
+        wanted = {Phase.COMPLETING: {COMPLETED_STEP}, Phase.FAILING: {FAILED_STEP}}.get(self.phase)
         asks = [
-            Ask(id, undo=True)
+            Ask(id, undoing)
             for id, state in self.steps.items()
-            if state in (StepState.UNDOING, StepState.UNDO_FAILED)
+            if state is outstanding and (wanted is None or id in wanted)
         ]
-        asks += [Ask(id) for id, state in self.steps.items() if state is StepState.ASKED]
-        if self.steps.get(FAILED_STEP) is StepState.REFUSED:
-            asks.append(Ask(FAILED_STEP))
         for ask in asks:
             if ask.step != FAILED_STEP:
                 self.record(StepAsked(ask.step, ask.undo))
         return asks
 
     def skip(self, step: str) -> list[Ask]:
-        """Count an outstanding step as done, or an outstanding undoing as undone."""
+        """Count an outstanding step as done, or an undoing as undone; raises `StepNotOutstanding` or `SagaOver`."""
         state = self.steps.get(step)
-        if state not in (StepState.ASKED, StepState.UNDOING, StepState.UNDO_FAILED):
-            return []
-        self.record(StepSkipped(step, state is not StepState.ASKED))
-        return list(self._go_on())
+        asked = state in (StepState.ASKED, StepState.UNDOING)
+        untold = step == FAILED_STEP and state is StepState.REFUSED
+        if not (asked or untold or state is StepState.UNDO_FAILED):
+            raise StepNotOutstanding(step)
+        if asked and self.end is not None:
+            raise SagaOver(self.end)
+        self.record(StepSkipped(step, state in (StepState.UNDOING, StepState.UNDO_FAILED)))
+        return self._go_on()
 
     def compensate_by_hand(self) -> list[Ask]:
         """Undo, whatever it waits for; raises `SagaOver` once it has ended."""
@@ -148,84 +183,7 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
     def close(self) -> None:
         """End it as it stands."""
         if self.end is None:
-            self.record(SagaEnded(End.COMPENSATION_FAILED))
-
-    def apply(self, event: SagaEvent) -> None:
-        """Follow what happened."""
-        match event:
-            case SagaStarted():
-                self.started = event
-                self.steps = {step.id: StepState.WAITING for stage in event.stages for step in stage}
-            case StepAsked():
-                self.end = None
-                self.steps[event.step] = StepState.UNDOING if event.undo else StepState.ASKED
-                if event.step == COMPLETED_STEP:
-                    self.phase = Phase.COMPLETING
-                elif event.step == FAILED_STEP:
-                    self.phase = Phase.FAILING
-                elif event.undo:
-                    self.phase = Phase.COMPENSATING
-            case StepAnswered(undo=True):
-                self.steps[event.step] = StepState.UNDONE if event.code is None else StepState.UNDO_FAILED
-            case StepAnswered():
-                self.steps[event.step] = {None: StepState.DONE, TIMED_OUT: StepState.UNKNOWN}.get(
-                    event.code, StepState.REFUSED
-                )
-            case StepSkipped():
-                self.steps[event.step] = StepState.UNDONE if event.undo else StepState.DONE
-            case Compensating():
-                self.phase = Phase.COMPENSATING
-                self.why = Why(event.step, event.code, event.detail)
-            case SagaEnded():
-                self.phase, self.end = Phase.ENDED, event.end
-
-    def _compensate(self, step: str, code: str, detail: str) -> list[Ask]:
-        self.record(Compensating(step, code, detail))
-        return list(self._go_on())
-
-    def _go_on(self) -> Iterator[Ask]:
-        match self.phase:
-            case Phase.RUNNING:
-                yield from self._run_on()
-            case Phase.COMPLETING:
-                if self.steps[COMPLETED_STEP] is StepState.DONE:
-                    self.record(SagaEnded(End.COMPLETED))
-            case Phase.COMPENSATING:
-                yield from self._undo_on()
-            case Phase.FAILING:
-                state = self.steps[FAILED_STEP]
-                if state is not StepState.ASKED:
-                    self._end_undone(told=state is StepState.DONE)
-            case Phase.ENDED:
-                return
-
-    def _run_on(self) -> Iterator[Ask]:
-        for stage in self.plan.stages:
-            if all(self.steps[step.id] is StepState.DONE for step in stage):
-                continue
-            for step in stage:
-                if self.steps[step.id] is StepState.WAITING:
-                    self.record(StepAsked(step.id, undo=False))
-                    yield Ask(step.id)
-            return
-        if self.plan.completed is None:
-            self.record(SagaEnded(End.COMPLETED))
-        else:
-            self.record(StepAsked(COMPLETED_STEP, undo=False))
-            yield Ask(COMPLETED_STEP)
-
-    def _undo_on(self) -> Iterator[Ask]:
-        # What was asked and not answered may have been done: it is undone as well
-        perhaps_done = (StepState.DONE, StepState.UNKNOWN, StepState.ASKED)
-        for stage in reversed(self.plan.stages):
-            undoable = [step for step in stage if step.undo is not None]
-            for step in undoable:
-                if self.steps[step.id] in perhaps_done:
-                    self.record(StepAsked(step.id, undo=True))
-                    yield Ask(step.id, undo=True)
-            if any(self.steps[step.id] is StepState.UNDOING for step in undoable):
-                return
-        yield Ask(FAILED_STEP)
+            self.record(SagaEnded(End.COMPENSATION_FAILED, by_hand=True))
 
     def failing(self) -> None:
         """All is undone, and the command that tells so is sent."""
@@ -234,6 +192,87 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
     def not_failing(self) -> None:
         """All is undone, and there is nobody to tell."""
         self._end_undone(told=True)
+
+    def apply(self, event: SagaEvent) -> None:
+        """Follow what happened."""
+        match event:
+            case SagaStarted():
+                self.started = event
+                self.steps = {step.id: StepState.WAITING for stage in event.stages for step in stage}
+            case StepAsked():
+                self.steps[event.step] = StepState.UNDOING if event.undo else StepState.ASKED
+                if event.step == COMPLETED_STEP:
+                    self.phase = Phase.COMPLETING
+                elif event.step == FAILED_STEP:
+                    self.phase = Phase.FAILING
+            case StepAnswered(undo=True):
+                self.steps[event.step] = StepState.UNDONE if event.code is None else StepState.UNDO_FAILED
+                self._reopen()
+            case StepAnswered():
+                self.steps[event.step] = {None: StepState.DONE, TIMED_OUT: StepState.UNKNOWN}.get(
+                    event.code, StepState.REFUSED
+                )
+            case StepSkipped():
+                self.steps[event.step] = StepState.UNDONE if event.undo else StepState.DONE
+                self._reopen()
+            case Compensating():
+                self.why = self.why or Why(event.step, event.code, event.detail)
+                self.phase, self.end, self.closed = Phase.COMPENSATING, None, False
+                for step, state in self.steps.items():
+                    if state is StepState.UNDO_FAILED:
+                        self.steps[step] = StepState.UNKNOWN
+            case SagaEnded():
+                self.phase, self.end, self.closed = Phase.ENDED, event.end, event.by_hand
+
+    def _reopen(self) -> None:
+        # What could not be undone is undone after all: how it ends is to be said again
+        if self.end is not None:
+            self.phase, self.end, self.closed = Phase.COMPENSATING, None, False
+
+    def _compensate(self, step: str, code: str, detail: str) -> list[Ask]:
+        self.record(Compensating(step, code, detail))
+        return self._go_on()
+
+    def _go_on(self) -> list[Ask]:
+        match self.phase:
+            case Phase.RUNNING:
+                return self._run_on()
+            case Phase.COMPLETING:
+                if self.steps[COMPLETED_STEP] is StepState.DONE:
+                    self.record(SagaEnded(End.COMPLETED))
+                return []
+            case Phase.COMPENSATING:
+                return self._undo_on()
+            case Phase.FAILING:
+                if self.steps[FAILED_STEP] is not StepState.ASKED:
+                    self._end_undone(told=self.steps[FAILED_STEP] is StepState.DONE)
+                return []
+            case Phase.ENDED:
+                return []
+
+    def _run_on(self) -> list[Ask]:
+        for stage in self.plan.stages:
+            if any(self.steps[step.id] is not StepState.DONE for step in stage):
+                return [self._ask(step.id) for step in stage if self.steps[step.id] is StepState.WAITING]
+        if self.plan.completed is not None:
+            return [self._ask(COMPLETED_STEP)]
+        self.record(SagaEnded(End.COMPLETED))
+        return []
+
+    def _undo_on(self) -> list[Ask]:
+        for stage in reversed(self.plan.stages):
+            undoable = [step.id for step in stage if step.undo is not None]
+            asks = [self._ask(step, undo=True) for step in undoable if self.steps[step] in _PERHAPS_DONE]
+            if any(self.steps[step] is StepState.UNDOING for step in undoable):
+                return asks
+        if self.steps.get(FAILED_STEP) is StepState.DONE:
+            self._end_undone(told=True)  # it was told when this was tried before
+            return []
+        return [Ask(FAILED_STEP)]
+
+    def _ask(self, step: str, *, undo: bool = False) -> Ask:
+        self.record(StepAsked(step, undo))
+        return Ask(step, undo)
 
     def _end_undone(self, *, told: bool) -> None:
         well = told and StepState.UNDO_FAILED not in self.steps.values()

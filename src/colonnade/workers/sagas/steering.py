@@ -6,7 +6,7 @@ from uuid import UUID
 from colonnade.application import Saga
 from colonnade.observability.correlation import current_context
 from colonnade.persistence.work import work_at_hand
-from colonnade.workers.sagas.consumer import cancel_message
+from colonnade.workers.sagas.messages import cancel_message
 from colonnade.world import World
 
 __all__ = ["UnitSagas"]

@@ -1,0 +1,98 @@
+"""The messages that a service sends to its own sagas: a step's time is over, stop, do what a person decides."""
+
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from colonnade.messages.envelope import Envelope
+from colonnade.observability.correlation import Context
+from colonnade.persistence.unit import ArmTimer, Deliver
+from colonnade.world import World
+
+__all__ = [
+    "CANCEL",
+    "CONTROL",
+    "TIMEOUT",
+    "SagaCancel",
+    "SagaControl",
+    "SagaTimeout",
+    "cancel_message",
+    "consumer_of",
+    "control_message",
+    "timeout_timer",
+    "timer_name",
+]
+
+TIMEOUT = "colonnade.SagaTimeout"
+CANCEL = "colonnade.SagaCancel"
+CONTROL = "colonnade.SagaControl"
+
+
+class SagaTimeout(msgspec.Struct, frozen=True):
+    """A step, or its undoing, was due at a moment (microseconds since 1970-01-01T00:00:00Z)."""
+
+    step: str
+    undo: bool
+    due: int
+
+
+class SagaCancel(msgspec.Struct, frozen=True):
+    """The saga is to stop and undo what it did."""
+
+    why: str
+
+
+class SagaControl(msgspec.Struct, frozen=True):
+    """What a person asks of a saga."""
+
+    action: Literal["retry", "skip", "compensate", "close"]
+    step: str | None = None
+
+
+def consumer_of(saga: str) -> str:
+    """The consumer of a service's inbox that runs the sagas called `saga`."""
+    return f"saga:{saga}"
+
+
+def timer_name(saga: str, key: str, step: str, *, undo: bool) -> str:
+    """The name of the timer that waits for the answer to a step or its undoing."""
+    return f"saga/{saga}/{key}/{step}/{'undo' if undo else 'do'}"
+
+
+def timeout_timer(
+    saga: str, key: str, step: str, due: int, service: str, context: Context, world: World, *, undo: bool
+) -> ArmTimer:
+    """What tells a saga at `due` (microseconds) that there was no answer."""
+    data = msgspec.json.encode(SagaTimeout(step, undo, due))
+    envelope = _own_message(service, TIMEOUT, key, data, context, world)
+    return ArmTimer(timer_name(saga, key, step, undo=undo), due, Deliver(consumer_of(saga), key, envelope, "timers"))
+
+
+def control_message(saga: str, id: UUID, control: SagaControl, service: str, world: World) -> Deliver:
+    """What steers a saga by hand; it never waits behind a held message."""
+    context = Context(world.ids.new())
+    envelope = _own_message(service, CONTROL, str(id), msgspec.json.encode(control), context, world)
+    return Deliver(consumer_of(saga), str(id), envelope, "controls")
+
+
+def cancel_message(saga: str, id: UUID, why: str, service: str, context: Context, world: World) -> Deliver:
+    """What asks a saga to stop and undo."""
+    envelope = _own_message(service, CANCEL, str(id), msgspec.json.encode(SagaCancel(why)), context, world)
+    return Deliver(consumer_of(saga), str(id), envelope)
+
+
+def _own_message(service: str, name: str, key: str, data: bytes, context: Context, world: World) -> bytes:
+    return Envelope(
+        specversion="1.0",
+        id=world.ids.new(),
+        source=service,
+        type=name,
+        subject=key,
+        time=world.clock.now(),
+        data=msgspec.Raw(data),
+        correlationid=context.correlation_id,
+        causationid=context.causation_id,
+        principal=context.principal,
+        traceparent=context.traceparent,
+    ).encode()
