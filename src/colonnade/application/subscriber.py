@@ -1,10 +1,11 @@
 """Subscribers: reactions to events, the only place that may call the outside world."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Generic, Literal, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from colonnade.messages import Command, Event
 
@@ -13,8 +14,7 @@ __all__ = ["Delivery", "Subscriber"]
 E = TypeVar("E", bound=Event)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One attempt to hand an event to a subscriber.
 
     `key` is the same at every attempt and differs between subscribers: give it to the outside as the idempotency key.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import msgspec
 from sqlalchemy import Delete, Float, Insert, Integer, Numeric, Table, Update
 
 __all__ = [
@@ -97,8 +98,7 @@ class WriteKind(Enum):
     """The row goes, if it is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowWrite:
+class RowWrite(msgspec.Struct, frozen=True, gc=False):
     """One write on one row, which its primary key names."""
 
     kind: WriteKind

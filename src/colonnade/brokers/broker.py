@@ -1,15 +1,15 @@
 """The broker's port: carries messages between services, in the order of their chains or not."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
+
+import msgspec
 
 __all__ = ["Broker", "Carried", "Receiver", "Subscription"]
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(msgspec.Struct, frozen=True, gc=False):
     """One message on the broker: its place in its chain, its key and its envelope.
 
     `seq` is the position in the producer's outbox, `prev` the seq before it in this topic's partition; `history`

@@ -1,14 +1,14 @@
 """What is known about an event beside its content."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 __all__ = ["Metadata"]
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(msgspec.Struct, frozen=True, gc=False):
     """Where, when and why an event was recorded.
 
     `position` orders the log of one service, `version` the events of one stream, both from 1. `correlation_id` is

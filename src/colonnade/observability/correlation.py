@@ -1,14 +1,14 @@
 """What follows from one request: its correlation id, its cause, its caller and its deadline."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 __all__ = ["Context", "current_context"]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What a message or request brings with it and hands on to all that follows from it.
 
     `causation_id` is the message or request being handled; `traceparent` the W3C trace context;

@@ -1,7 +1,6 @@
 """One command, one commit: a handler runs, and all that it changed is committed together or not at all."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
@@ -38,8 +37,7 @@ RUNS_AFTER_CONFLICT = 5
 """How often a handler runs when other processes keep writing its streams first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done(Generic[R]):
+class Done(msgspec.Struct, Generic[R], frozen=True):
     """The handler returned `value`; what it changed is durable, and the log ends at `position` or later.
 
     `deferred` is the key under which the outcome will be settled, when the handler returned `Deferred`.
@@ -50,8 +48,7 @@ class Done(Generic[R]):
     deferred: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The handler refused; nothing that it recorded was kept."""
 
     refusal: Refusal

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVarTuple
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Row
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
@@ -16,8 +16,7 @@ __all__ = ["Reads", "RequiredPosition", "StaleRead", "Tables", "required_positio
 Ts = TypeVarTuple("Ts")
 
 
-@dataclass(frozen=True, slots=True)
-class RequiredPosition:
+class RequiredPosition(msgspec.Struct, frozen=True, gc=False):
     """What a caller has seen: a position of one service's log, in one history."""
 
     service: str

@@ -1,12 +1,12 @@
 """The store's port: one database a service, that holds its log, inbox, outbox, timers, leases and read models."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot, Unit
@@ -47,8 +47,7 @@ __all__ = [
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class DataDirectory:
+class DataDirectory(msgspec.Struct, frozen=True, gc=False):
     """The folder in which one process keeps all that it stores."""
 
     path: Path
@@ -80,8 +79,7 @@ class AlreadyHandled(StoreConflict):
         return f"Inbox row {self.row} has been handled already; there is nothing left to do."
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
     """The answer that an idempotent request got, and the fingerprint of the body it was given for."""
 
     fingerprint: bytes
@@ -190,8 +188,7 @@ class MessageTooLarge(Exception):
         return f"{self.name} has {self.size_bytes} bytes, {self.limit_bytes} are allowed; send a reference instead."
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """One row of the log; `time` in microseconds since 1970-01-01T00:00:00Z."""
 
     position: int
@@ -215,23 +212,20 @@ class StoredMessage(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True, gc=False):
     """What an aggregate is rebuilt from: its newest snapshot and the events after it."""
 
     snapshot: Snapshot | None
     events: Sequence[StoredMessage]
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """A unit is durable; `position` is that of its last event, or of the log's end when it has none."""
 
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
+class OutboxRow(msgspec.Struct, frozen=True, gc=False):
     """A message that waits for the relay; `seq` is its position in the outbox."""
 
     seq: int
@@ -242,16 +236,14 @@ class OutboxRow:
     envelope: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(msgspec.Struct, frozen=True, gc=False):
     """How far a chain has been received without a gap."""
 
     id: ChainId
     received: int
 
 
-@dataclass(frozen=True, slots=True)
-class DueMessage:
+class DueMessage(msgspec.Struct, frozen=True, gc=False):
     """The first message in line for its consumer and key, ready to be handled now."""
 
     row: int
@@ -263,8 +255,7 @@ class DueMessage:
     received_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedMessage:
+class ParkedMessage(msgspec.Struct, frozen=True, gc=False):
     """A message that failed for good; `behind` later ones of its key wait for it, where it holds its key."""
 
     row: int
@@ -280,8 +271,7 @@ class ParkedMessage:
     behind: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeptAside:
+class KeptAside(msgspec.Struct, frozen=True, gc=False):
     """Bytes that are no message."""
 
     row: int
@@ -301,8 +291,7 @@ class Touched(IntFlag):
     CHECKPOINTS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class DueTimer:
+class DueTimer(msgspec.Struct, frozen=True, gc=False):
     """A timer whose moment has come."""
 
     name: str
@@ -310,8 +299,7 @@ class DueTimer:
     message: Deliver | Publish
 
 
-@dataclass(frozen=True, slots=True)
-class Deferral:
+class Deferral(msgspec.Struct, frozen=True, gc=False):
     """Who waits for a command's later outcome."""
 
     key: str
@@ -319,8 +307,7 @@ class Deferral:
     reply_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True, gc=False):
     """The right to do a piece of work alone, until `expires` (microseconds, by the database's clock)."""
 
     name: str

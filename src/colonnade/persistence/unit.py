@@ -1,9 +1,10 @@
 """The unit of work as data: all that one command changes, collected while it runs, committed whole (Fowler)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 __all__ = [
     "Advance",
@@ -35,8 +36,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """An event to be stored: its id, stored name, schema version and JSON."""
 
     id: UUID
@@ -45,8 +45,7 @@ class NewEvent:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Add `events` to `stream`, which must hold exactly `expected` events before."""
 
     stream: str
@@ -54,8 +53,7 @@ class Append:
     events: Sequence[NewEvent]
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """Put an envelope into the outbox, for the topic's partition of `key`."""
 
     topic: str
@@ -64,8 +62,7 @@ class Publish:
     envelope: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True, gc=False):
     """Put an envelope straight into this service's own inbox, for one of its consumers.
 
     `lane` parts messages that never wait for each other: "" for messages, "timers" for what comes due, "controls" for
@@ -78,16 +75,14 @@ class Deliver:
     lane: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(msgspec.Struct, frozen=True, gc=False):
     """Holds only while the lease has this epoch: an owner that was overtaken commits nothing."""
 
     lease: str
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
+class Relayed(msgspec.Struct, frozen=True, gc=False):
     """The outbox of this topic's partition has reached the broker up to position `seq`."""
 
     topic: str
@@ -95,8 +90,7 @@ class Relayed:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChainId:
+class ChainId(msgspec.Struct, frozen=True, gc=False):
     """One ordered flow of messages into a service."""
 
     source: str
@@ -105,8 +99,7 @@ class ChainId:
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """One message of a chain for one consumer; `ready` once all before it have been received."""
 
     seq: int
@@ -117,8 +110,7 @@ class Incoming:
     ready: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Receive:
+class Receive(msgspec.Struct, frozen=True, gc=False):
     """Take messages into the inbox and move the chain's mark, which must stand at `expected`, to `received`.
 
     `completed` are the sequence numbers of messages received early, whose gap these messages close.
@@ -131,15 +123,13 @@ class Receive:
     completed: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Handled:
+class Handled(msgspec.Struct, frozen=True, gc=False):
     """The inbox row is done; it must still be there."""
 
     row: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True, gc=False):
     """The inbox row failed and may be tried again from `not_before` (microseconds) on; its key waits with it."""
 
     row: int
@@ -148,8 +138,7 @@ class Retry:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Park:
+class Park(msgspec.Struct, frozen=True, gc=False):
     """The inbox row failed for good: it is set aside with its cause, and its key held or let past."""
 
     row: int
@@ -158,23 +147,20 @@ class Park:
     hold: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Unpark:
+class Unpark(msgspec.Struct, frozen=True, gc=False):
     """A parked inbox row is tried again, first in its line; with `envelope` in place of its own where that is given."""
 
     row: int
     envelope: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(msgspec.Struct, frozen=True, gc=False):
     """A parked inbox row is given up, and its line goes on without it."""
 
     row: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeepAside:
+class KeepAside(msgspec.Struct, frozen=True, gc=False):
     """Bytes that are no message are kept for a person to look at, with where they came from and what is wrong."""
 
     origin: str
@@ -182,8 +168,7 @@ class KeepAside:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ArmTimer:
+class ArmTimer(msgspec.Struct, frozen=True, gc=False):
     """Deliver an envelope to one of this service's own consumers, or publish it to a topic, when `due` has come.
 
     A timer of the same name is replaced. `due` is in microseconds since 1970-01-01T00:00:00Z.
@@ -194,16 +179,14 @@ class ArmTimer:
     message: Deliver | Publish
 
 
-@dataclass(frozen=True, slots=True)
-class DisarmTimer:
+class DisarmTimer(msgspec.Struct, frozen=True, gc=False):
     """Forget a timer, if it is still armed; one that was set anew meanwhile stays where `due` names the old moment."""
 
     name: str
     due: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """The one answer to an idempotent request: `scope` names tenant, principal, route and key.
 
     `fingerprint` tells one body from another; `expires` is in microseconds since 1970-01-01T00:00:00Z.
@@ -215,8 +198,7 @@ class Answer:
     expires: int
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """The state of an aggregate at a version, so that loading need not begin at its first event."""
 
     stream: str
@@ -225,8 +207,7 @@ class Snapshot:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One SQL statement on a read model, ready for the driver; `must_hit` when it may not miss its row."""
 
     sql: str
@@ -234,8 +215,7 @@ class Write:
     must_hit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WriteMany:
+class WriteMany(msgspec.Struct, frozen=True, gc=False):
     """One SQL statement on a read model for many rows; `must_hit` when none of them may be missed."""
 
     sql: str
@@ -243,8 +223,7 @@ class WriteMany:
     must_hit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(msgspec.Struct, frozen=True, gc=False):
     """A projection's checkpoint moves from log position `before`, where it must stand, to `after`."""
 
     projection: str
@@ -252,8 +231,7 @@ class Advance:
     after: int
 
 
-@dataclass(frozen=True, slots=True)
-class Defer:
+class Defer(msgspec.Struct, frozen=True, gc=False):
     """Remember who waits for the outcome of a command that is known only later, under `key`."""
 
     key: str
@@ -261,8 +239,7 @@ class Defer:
     reply_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """Forget who waits under `key`: the answer leaves with this unit."""
 
     key: str
@@ -292,8 +269,7 @@ Effect = (
 )
 
 
-@dataclass(slots=True)
-class Unit:
+class Unit(msgspec.Struct, gc=False):
     """All that is committed together, or not at all, and why it happened.
 
     `time` is in microseconds since 1970-01-01T00:00:00Z.
@@ -303,5 +279,5 @@ class Unit:
     correlation_id: UUID
     causation_id: UUID | None = None
     principal: str | None = None
-    effects: list[Effect] = field(default_factory=list)
+    effects: list[Effect] = msgspec.field(default_factory=list)
     fence: Fence | None = None
