@@ -1,6 +1,6 @@
 """The store's port: one database a service, that holds its log, inbox, outbox, timers, leases and read models."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntFlag
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -479,8 +479,8 @@ class Store(Protocol):
     async def prune(self, now: int, limit: int) -> int:
         """Delete up to `limit` relayed messages and as many expired answers; how many rows went."""
 
-    async def answer(self, scope: str) -> StoredAnswer | None:
-        """The answer kept for an idempotent request."""
+    async def answers(self, *scopes: str) -> Mapping[str, StoredAnswer]:
+        """The answers kept for idempotent requests, by scope; those without one are not in it."""
 
     async def deferral(self, key: str) -> Deferral | None:
         """Who waits under `key`."""

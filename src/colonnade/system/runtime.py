@@ -224,7 +224,7 @@ class _ServiceBuilder:
 
     async def open_for_business(self) -> None:
         """Carry out the commands with which a new store begins, each once."""
-        if self.service.opening is None or await self._store.answer("opening") is not None:
+        if self.service.opening is None or await self._store.answers("opening"):
             return
         for number, command in enumerate(self.service.opening()):
             await self._once(f"opening|{number}", command)
@@ -234,7 +234,7 @@ class _ServiceBuilder:
         await self._store.commit(unit)
 
     async def _once(self, scope: str, command: Command[Any]) -> None:
-        if await self._store.answer(scope) is not None:
+        if await self._store.answers(scope):
             return
 
         def close(outcome: Outcome[Any]) -> Sequence[Effect]:
@@ -338,7 +338,7 @@ class _InProcessDispatch:
 
     async def answer(self, scope: str) -> StoredAnswer | None:
         """The answer kept for an idempotent request."""
-        return await self._store.answer(scope)
+        return (await self._store.answers(scope)).get(scope)
 
     def origin(self, refusal: Refusal) -> str:
         """The service in whose package the refusal is defined; this one for a refusal of nobody's."""

@@ -137,9 +137,10 @@ class CommandConsumer:
             await self._do(step, envelope, context, handled)
 
     async def _do(self, step: "_Step", envelope: Envelope, context: Context, handled: Handled) -> None:
-        if await self.store.answer(step.undone) is not None:
+        known = await self.store.answers(step.undone, step.done)
+        if step.undone in known:
             await self._answer(envelope, context, [handled], Undone())
-        elif (before := await self.store.answer(step.done)) is not None:
+        elif (before := known.get(step.done)) is not None:
             if before.fingerprint == DEFERRED:
                 await self._commit(context, [handled])  # its answer comes when it is settled
             else:
@@ -150,12 +151,13 @@ class CommandConsumer:
             await self._carry_out(step, envelope, context, handled)
 
     async def _undo(self, step: "_Step", envelope: Envelope, context: Context, handled: Handled) -> None:
-        if (before := await self.store.answer(step.undone)) is not None:
+        known = await self.store.answers(step.undone, step.done)
+        if (before := known.get(step.undone)) is not None:
             if before.fingerprint == DEFERRED:
                 await self._commit(context, [handled])
             else:
                 await self._answer(envelope, context, [handled], None)
-        elif await self.store.answer(step.done) is None:
+        elif step.done not in known:
             await self._answer(envelope, context, [handled, self._mark(step.undone, DONE)], None)
         else:
             await self._carry_out(step, envelope, context, handled)

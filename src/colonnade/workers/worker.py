@@ -206,10 +206,15 @@ class Worker:
 
     async def _handle(self, message: DueMessage, consumer: Consumer) -> None:
         row = message.row
-        context, expires = Context(self._world.ids.new()), None
+        expires = None
         try:
             envelope = Envelope.decode(message.envelope)
-            context = context_of(envelope)
+        except MalformedEnvelope as error:
+            # It will not read better the next time
+            await self._park(message, Context(self._world.ids.new()), consumer, error)
+            return
+        context = context_of(envelope)
+        try:
             if envelope.notafter is not None:
                 expires = micros_of(envelope.notafter)
             current_context.set(context)
@@ -223,8 +228,7 @@ class Worker:
         except NewerVersion as error:
             self._waiting[row] = str(error)
             await self._wait(message, context, message.attempts, NEWER_VERSION_SECONDS, str(error))
-        except (MalformedEnvelope, MalformedMessage) as error:
-            # It will not read better the next time
+        except MalformedMessage as error:
             await self._park(message, context, consumer, error)
         except Exception as error:
             if isinstance(error, StoreConflict) and not _is_for_ever(error):

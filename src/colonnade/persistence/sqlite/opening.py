@@ -124,6 +124,8 @@ def _checked(path: Path, flags: int, prepare: Callable[[apsw.Connection], None])
 def _connect(path: Path, flags: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags, statementcachesize=_STATEMENTS_CACHED)
     connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    # Else SQLite compiles a statement anew whenever a value is bound that its planner has looked at
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     add_decimals(connection)
     return connection
 

@@ -58,14 +58,19 @@ class SqliteQueries:
         self._threads: list[_Thread] = []
         self._closed = False
 
-    async def run(self, read: Callable[[Any], R]) -> R:
-        """What `read` makes of a connection in a read transaction; raises `StoreFailed`, `StoreClosed`."""
+    async def run(self, read: Callable[[Any], R], *, one_statement: bool = False) -> R:
+        """What `read` makes of a connection in a read transaction; raises `StoreFailed`, `StoreClosed`.
+
+        `one_statement` says that it runs no more than one, which sees one state by itself.
+        """
         if self._closed:
             raise StoreClosed
         thread = self._least_busy()
         connection = thread.connection
 
         def in_snapshot() -> R:
+            if one_statement:
+                return read(connection)
             connection.execute("BEGIN")
             try:
                 return read(connection)

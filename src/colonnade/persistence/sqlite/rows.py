@@ -25,7 +25,7 @@ from colonnade.persistence.store import (
 )
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot
 
-__all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answer_of", "deferral_of"]
+__all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answers_of", "deferral_of"]
 
 _LANES = {chain: lane for lane, chain in OWN_CHAINS.items()}
 
@@ -352,10 +352,10 @@ class SqliteTimers:
         return moment
 
 
-def answer_of(pages: Pages, scope: str) -> StoredAnswer | None:
-    """The answer kept for an idempotent request."""
-    row = pages.one("SELECT fingerprint, response FROM answers WHERE scope = ?", (scope,))
-    return StoredAnswer(*row) if row is not None else None
+def answers_of(pages: Pages, scopes: Sequence[str]) -> dict[str, StoredAnswer]:
+    """The answers kept for idempotent requests, by scope."""
+    rows = pages.all(f"SELECT scope, fingerprint, response FROM answers WHERE scope IN ({_marks(scopes)})", scopes)
+    return {scope: StoredAnswer(fingerprint, response) for scope, fingerprint, response in rows}
 
 
 def deferral_of(pages: Pages, key: str) -> Deferral | None:

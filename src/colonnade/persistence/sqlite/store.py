@@ -1,7 +1,7 @@
 """A service's store in one SQLite file, written by one process."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from colonnade.persistence.sqlite.rows import (
     SqliteLog,
     SqliteOutbox,
     SqliteTimers,
-    answer_of,
+    answers_of,
     deferral_of,
 )
 from colonnade.persistence.sqlite.transactions import Transactions
@@ -161,7 +161,9 @@ class SqliteStore:
         """The rows of each of `statements`, all read in one snapshot by a thread of its own."""
         given_up = Event()
         try:
-            return await self._queries.run(lambda connection: rows_of(connection, statements, given_up.is_set))
+            return await self._queries.run(
+                lambda connection: rows_of(connection, statements, given_up.is_set), one_statement=len(statements) == 1
+            )
         except asyncio.CancelledError:
             given_up.set()
             raise
@@ -171,9 +173,9 @@ class SqliteStore:
         position: int | None = self._pages.value("SELECT position FROM checkpoints WHERE projection = ?", (projection,))
         return position or 0
 
-    async def answer(self, scope: str) -> StoredAnswer | None:
-        """The answer kept for an idempotent request."""
-        return answer_of(self._pages, scope)
+    async def answers(self, *scopes: str) -> Mapping[str, StoredAnswer]:
+        """The answers kept for idempotent requests, by scope."""
+        return answers_of(self._pages, scopes)
 
     async def deferral(self, key: str) -> Deferral | None:
         """Who waits under `key`."""

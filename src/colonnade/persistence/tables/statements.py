@@ -30,6 +30,11 @@ class _Shape:
         self._order: Sequence[str] = compiled.positiontup or ()
         self._binders: dict[str, Convert] = compiled._bind_processors
         self._placed: dict[tuple[str, ...], str] = {}
+        self._lists: Sequence[str] = ()
+        self._spelled_out: dict[tuple[int, ...], tuple[str, Sequence[tuple[str, int | None, Convert | None]]]] = {}
+        listed = compiled.post_compile_params - compiled.literal_execute_params
+        if listed and not any(parameter.type._is_tuple_type for parameter in listed):
+            self._lists = [compiled.bind_names[parameter] for parameter in listed]
         columns = compiled._result_columns
         self._metadata = SimpleResultMetaData([column.keyname for column in columns])
         converters = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
@@ -40,9 +45,36 @@ class _Shape:
         compiled = self.compiled
         if not compiled.post_compile_params and not compiled.literal_execute_params:
             return compiled.string, _bound(self._order, given, self._binders)
+        if self._lists and not compiled.literal_execute_params:
+            return self._with_lists(given)
         expanded = compiled._process_parameters_for_postcompile(given)
         binders = {**self._binders, **expanded.processors}
         return expanded.statement, _bound(expanded.positiontup or (), expanded.parameters, binders)
+
+    def _with_lists(self, given: dict[str, Any]) -> tuple[str, list[Any]]:
+        # The last value again changes no IN; lists of a few lengths only make a few statements, that stay compiled
+        for name in self._lists:
+            values = given[name] = list(given[name])
+            if values:
+                values.extend(values[-1:] * ((1 << (len(values) - 1).bit_length()) - len(values)))
+        lengths = tuple([len(given[name]) for name in self._lists])
+        known = self._spelled_out.get(lengths)
+        if known is None:
+            expanded = self.compiled._process_parameters_for_postcompile(dict(given))
+            origin = {
+                each: (name, place)
+                for name, names in expanded.parameter_expansion.items()
+                for place, each in enumerate(names)
+            }
+            order = [origin.get(name, (name, None)) for name in expanded.positiontup or ()]
+            values_in_order = [(name, place, self._binders.get(name)) for name, place in order]
+            known = self._spelled_out[lengths] = (expanded.statement, values_in_order)
+        sql, parameters = known
+        bound = []
+        for name, place, convert in parameters:
+            value = given[name] if place is None else given[name][place]
+            bound.append(value if convert is None else convert(value))
+        return sql, bound
 
     def placed(self, sql: str, physical: Place) -> str:
         """`sql` on the physical tables."""
