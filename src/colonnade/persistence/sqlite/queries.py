@@ -1,4 +1,4 @@
-"""Long reads: in threads of their own, each with a connection that only reads."""
+"""Queries: short ones where they are asked, long ones in threads, each with a connection that only reads."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from colonnade.persistence.sqlite.opening import connect_to_read
 from colonnade.persistence.sqlite.transactions import failed
 from colonnade.persistence.store import QueryFailed, StoreClosed
 
-__all__ = ["SqliteQueries", "rows_of"]
+__all__ = ["ShortQueries", "SqliteQueries", "rows_of"]
 
 R = TypeVar("R")
 
@@ -26,12 +26,21 @@ _STEPS_BETWEEN_LOOKS = 10_000
 """After how many steps of SQLite's machine a query looks whether anybody still waits for it: under a millisecond."""
 
 
+_SHORT_STEPS = 4_000
+"""So many steps of SQLite's machine, a fifth of a millisecond, cost less than two hand-overs to and from a thread."""
+
+_LONG_KEPT = 500
+
+
 def rows_of(
-    connection: apsw.Connection, statements: Sequence[tuple[str, Sequence[Any]]], given_up: Callable[[], bool]
+    connection: apsw.Connection,
+    statements: Sequence[tuple[str, Sequence[Any]]],
+    given_up: Callable[[], bool],
+    steps: int = _STEPS_BETWEEN_LOOKS,
 ) -> list[list[tuple[Any, ...]]]:
-    """The rows of each of `statements`; raises `QueryFailed`. It breaks off when `given_up`."""
+    """The rows of each of `statements`; raises `QueryFailed`. It breaks off when `given_up`, asked every `steps`."""
     found: list[list[tuple[Any, ...]]] = []
-    connection.set_progress_handler(given_up, _STEPS_BETWEEN_LOOKS)
+    connection.set_progress_handler(given_up, steps)
     try:
         for sql, parameters in statements:
             try:
@@ -41,6 +50,41 @@ def rows_of(
     finally:
         connection.set_progress_handler(None)
     return found
+
+
+class ShortQueries:
+    """Runs queries on the event loop, as far as they are short."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._long: set[str] = set()
+
+    def rows(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]] | None:
+        """The rows of each of `statements`, from one state; None when they take long. Raises `QueryFailed`."""
+        for sql, _ in statements:
+            if sql in self._long:
+                return None
+        execute = self._connection.execute
+        if len(statements) == 1:  # it sees one state by itself
+            return self._rows(statements)
+        execute("BEGIN")
+        try:
+            return self._rows(statements)
+        finally:
+            execute("ROLLBACK")
+
+    def _rows(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]] | None:
+        try:
+            return rows_of(self._connection, statements, _at_once, _SHORT_STEPS)
+        except apsw.InterruptError:
+            if len(self._long) >= _LONG_KEPT:
+                self._long.clear()
+            self._long.update(sql for sql, _ in statements)
+            return None
+
+
+def _at_once() -> bool:
+    return True
 
 
 class _Thread:
@@ -58,19 +102,14 @@ class SqliteQueries:
         self._threads: list[_Thread] = []
         self._closed = False
 
-    async def run(self, read: Callable[[Any], R], *, one_statement: bool = False) -> R:
-        """What `read` makes of a connection in a read transaction; raises `StoreFailed`, `StoreClosed`.
-
-        `one_statement` says that it runs no more than one, which sees one state by itself.
-        """
+    async def run(self, read: Callable[[Any], R]) -> R:
+        """What `read` makes of a connection in a read transaction; raises `StoreFailed`, `StoreClosed`."""
         if self._closed:
             raise StoreClosed
         thread = self._least_busy()
         connection = thread.connection
 
         def in_snapshot() -> R:
-            if one_statement:
-                return read(connection)
             connection.execute("BEGIN")
             try:
                 return read(connection)

@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any, TypeVar
 from uuid import UUID
 
+import apsw
 from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.persistence.coalescing import Coalescer
@@ -14,7 +15,7 @@ from colonnade.persistence.executor import ThreadExecutor
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
 from colonnade.persistence.sqlite.leases import SqliteLeases
 from colonnade.persistence.sqlite.opening import NotAStore, connect_to_read, connect_to_write, make_store, meta_of
-from colonnade.persistence.sqlite.queries import SqliteQueries, rows_of
+from colonnade.persistence.sqlite.queries import ShortQueries, SqliteQueries, rows_of
 from colonnade.persistence.sqlite.rows import (
     Pages,
     SqliteInbox,
@@ -24,7 +25,7 @@ from colonnade.persistence.sqlite.rows import (
     answers_of,
     deferral_of,
 )
-from colonnade.persistence.sqlite.transactions import Transactions
+from colonnade.persistence.sqlite.transactions import Transactions, failed
 from colonnade.persistence.sqlite.writer import SqliteWriter
 from colonnade.persistence.store import Committed, Deferral, StoreClosed, StoredAnswer, StoreFailed, Touched
 from colonnade.persistence.unit import Unit
@@ -79,6 +80,7 @@ class SqliteStore:
         self.outbox = SqliteOutbox(pages)
         self.timers = SqliteTimers(pages)
         self.dialect: Dialect = sqlite_dialect()
+        self._short_queries = ShortQueries(self._reader)
         self._queries = SqliteQueries(path)
         self._listeners: list[Callable[[Touched], None]] = []
         self._closed = False
@@ -158,12 +160,18 @@ class SqliteStore:
         return await self._queries.run(read)
 
     async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
-        """The rows of each of `statements`, all read in one snapshot by a thread of its own."""
+        """The rows of each of `statements`, all read in one snapshot; by a thread of its own when that takes long."""
+        if self._closed:
+            raise StoreClosed
+        try:
+            rows = self._short_queries.rows(statements)
+        except apsw.Error as error:
+            raise failed(self.path, error) from error
+        if rows is not None:
+            return rows
         given_up = Event()
         try:
-            return await self._queries.run(
-                lambda connection: rows_of(connection, statements, given_up.is_set), one_statement=len(statements) == 1
-            )
+            return await self._queries.run(lambda connection: rows_of(connection, statements, given_up.is_set))
         except asyncio.CancelledError:
             given_up.set()
             raise
