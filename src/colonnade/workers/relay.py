@@ -62,7 +62,7 @@ class Relay:
         )
 
     async def run(self) -> None:
-        """Relay until cancelled; raises `LeaseLost` when another owner took over, and what the store raises."""
+        """Relay until cancelled; raises, in a group, `LeaseLost` when another took over."""
         while True:
             await self._hold_and_relay()
 
