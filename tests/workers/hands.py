@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -168,7 +168,7 @@ class Commits:
 
 def envelope(type: str, data: bytes = b"{}", key: str = "a", version: int = 1, **more: object) -> bytes:
     """A message of the stored name `type`."""
-    fields: dict[str, object] = {"id": UUID(int=hash((type, data, key)) & ((1 << 64) - 1)), **more}
+    fields: dict[str, object] = {"id": uuid5(UUID(int=0), f"{type} {key} {data!r}"), **more}
     return msgspec.json.encode(
         msgspec.convert(
             {

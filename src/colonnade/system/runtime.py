@@ -58,7 +58,7 @@ AGGREGATES_REMEMBERED = 2_000
 
 PRUNE_ROWS = 500
 PRUNE_EVERY_SECONDS = 5.0
-MEND_EVERY_SECONDS = 2.0
+TEND_EVERY_SECONDS = 2.0
 
 OWNER = "embedded"
 """Who holds the leases: there is one process, which the lock on the data directory makes certain."""
@@ -204,7 +204,7 @@ class _ServiceBuilder:
             f"{self.name}.relay": relay.run,
             f"{self.name}.worker": worker.run,
             f"{self.name}.timers": timers.run,
-            f"{self.name}.inbox": lambda: self._every(MEND_EVERY_SECONDS, inbox.mend_holes),
+            f"{self.name}.inbox": lambda: self._every(TEND_EVERY_SECONDS, inbox.tend),
             f"{self.name}.pruning": lambda: self._every(PRUNE_EVERY_SECONDS, self._prune),
             **{f"{self.name}.projection.{projector.name}": projector.run for projector in projectors},
         }

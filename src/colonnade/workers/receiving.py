@@ -1,7 +1,7 @@
 """The inbox's door: what comes from the broker is written down once, whatever the broker doubles or reorders."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -43,6 +43,14 @@ class _ChainState:
         return _ChainState(self.received, dict(self.early), set(self.early_seqs), self.hole_since)
 
 
+@dataclass(slots=True)
+class _FlowState:
+    """What is remembered of the chains of one flow; None when it has to be read. It changes under `turn` only."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    chains: dict[ChainId, _ChainState] | None = None
+
+
 class Inbox:
     """Takes messages over for one service.
 
@@ -66,24 +74,22 @@ class Inbox:
         self._interested = interested
         self._refetch = refetch
         self._backlog_limit = backlog_limit
-        self._chains: dict[ChainId, _ChainState] | None = None
-        self._turns: dict[_Flow, asyncio.Lock] = {}
+        self._flows: dict[_Flow, _FlowState] = {}
         self._full = False
 
     def health(self) -> Sequence[HealthState]:
         """Holes in chains, and a backlog that keeps messages out."""
         states = []
         now = self._world.clock.monotonic()
-        for chain, state in (self._chains or {}).items():
-            if state.hole_since is not None and now - state.hole_since >= HOLE_SECONDS:
-                states.append(
-                    HealthState(
-                        f"{self._service}.hole",
-                        Severity.DEGRADED,
-                        f"A message from {chain.source} on {chain.topic}/{chain.partition} after {state.received} "
-                        f"has been missing for {now - state.hole_since:.0f} s; it is fetched from its producer.",
-                    )
+        for chain, received, since in self._holes(now):
+            states.append(
+                HealthState(
+                    f"{self._service}.hole",
+                    Severity.DEGRADED,
+                    f"A message from {chain.source} on {chain.topic}/{chain.partition} after {received} "
+                    f"has been missing for {now - since:.0f} s; it is fetched from its producer.",
                 )
+            )
         if self._full:
             states.append(
                 HealthState(
@@ -104,15 +110,34 @@ class Inbox:
             # What is remembered of the chains was old: it has been forgotten
             await self._take_over(messages)
 
-    async def mend_holes(self) -> None:
-        """Fetch what has been missing for too long; to be called now and then."""
-        now = self._world.clock.monotonic()
-        for chain, state in list((self._chains or {}).items()):
-            if state.hole_since is not None and now - state.hole_since >= HOLE_SECONDS:
-                missing = await self._refetch(chain, state.received)
-                if missing and missing[0].prev <= state.received:
-                    # A backlog is no reason to wait: it may be the very messages behind the hole
-                    await self._take_over(missing)
+    async def tend(self) -> None:
+        """Fetch what has been missing for too long, and see whether there is room again; to be called now and then."""
+        for known in await self._store.inbox.chains():
+            flow = self._flow(_flow_of(known.id))
+            if flow.chains is None:
+                async with flow.turn:
+                    await self._chains_of(flow, _flow_of(known.id))
+        for chain, received, _ in self._holes(self._world.clock.monotonic()):
+            await self._fill(chain, received)
+        if self._full:
+            await self._look_for_room()
+
+    async def _fill(self, chain: ChainId, received: int) -> None:
+        while (missing := await self._refetch(chain, received)) and missing[0].prev <= received < missing[-1].seq:
+            # A backlog is no reason to wait: it may be the very messages behind the hole
+            await self._take_over(missing)
+            state = (self._flow(_flow_of(chain)).chains or {}).get(chain)
+            if state is None or not state.early:
+                return
+            received = state.received
+
+    def _holes(self, now: float) -> list[tuple[ChainId, int, float]]:
+        return [
+            (chain, state.received, state.hole_since)
+            for flow in self._flows.values()
+            for chain, state in (flow.chains or {}).items()
+            if state.hole_since is not None and now - state.hole_since >= HOLE_SECONDS
+        ]
 
     async def _wait_for_room(self) -> None:
         if not self._full and await self._movable() <= self._backlog_limit:
@@ -120,24 +145,26 @@ class Inbox:
         self._full = True
         while self._full:
             await self._world.sleep(_LOOK_EVERY_SECONDS)
-            if await self._movable() <= self._backlog_limit // 2:
-                self._full = False
+            await self._look_for_room()
+
+    async def _look_for_room(self) -> None:
+        if await self._movable() <= self._backlog_limit // 2:
+            self._full = False
 
     async def _movable(self) -> int:
         # One parked message must not close the door, however many wait behind it
         return await self._store.inbox.unhandled() - await self._store.inbox.held()
 
     async def _take_over(self, messages: Sequence[Carried]) -> None:
-        async with self._turns_of(messages):
-            chains = await self._states()
+        by_chain: dict[ChainId, list[Carried]] = {}
+        for message in messages:
+            chain = ChainId(message.source, message.history, message.topic, message.partition)
+            by_chain.setdefault(chain, []).append(message)
+        async with self._turns_of({_flow_of(chain) for chain in by_chain}) as flows:
             effects: list[Effect] = []
-            by_chain: dict[ChainId, list[Carried]] = {}
-            for message in messages:
-                chain = ChainId(message.source, message.history, message.topic, message.partition)
-                by_chain.setdefault(chain, []).append(message)
             after: dict[ChainId, _ChainState] = {}
             for chain, carried in by_chain.items():
-                known = chains.get(chain)
+                known = flows[_flow_of(chain)].get(chain)
                 moved = known.copy() if known is not None else _ChainState(await self._beginning(chain, carried))
                 receive = self._sorted_in(chain, carried, known.received if known is not None else 0, moved, effects)
                 if receive is not None:
@@ -150,18 +177,25 @@ class Inbox:
                 await self._store.commit(unit)
             except BaseException:
                 # Nobody knows what was committed, for instance when the caller was cancelled
-                self._chains = None
+                for key in flows:
+                    self._flows[key].chains = None
                 raise
-            chains.update(after)
+            for chain, moved in after.items():
+                flows[_flow_of(chain)][chain] = moved
 
     @asynccontextmanager
-    async def _turns_of(self, messages: Sequence[Carried]) -> AsyncIterator[None]:
+    async def _turns_of(self, keys: Collection[_Flow]) -> AsyncIterator[dict[_Flow, dict[ChainId, _ChainState]]]:
         """One after the other for each flow, so that a chain's mark moves step by step; flows beside each other."""
-        flows = {(message.source, message.history, message.topic) for message in messages}
         async with AsyncExitStack() as turns:
-            for flow in sorted(flows, key=str):  # in one order, so that none wait for each other
-                await turns.enter_async_context(self._turns.setdefault(flow, asyncio.Lock()))
-            yield
+            flows = {}
+            for key in sorted(keys, key=str):  # in one order, so that none wait for each other
+                flow = self._flow(key)
+                await turns.enter_async_context(flow.turn)
+                flows[key] = await self._chains_of(flow, key)
+            yield flows
+
+    def _flow(self, key: _Flow) -> _FlowState:
+        return self._flows.setdefault(key, _FlowState())
 
     async def _beginning(self, chain: ChainId, carried: Sequence[Carried]) -> int:
         first = min(carried, key=lambda message: message.seq)
@@ -176,8 +210,8 @@ class Inbox:
     ) -> Receive | None:
         rows: list[Incoming] = []
         completed: list[int] = []
-        changed = False
-        for message in carried:
+        changed, before = False, state.received
+        for message in sorted(carried, key=lambda each: each.seq):
             seq = message.seq
             if seq <= state.received or seq in state.early_seqs:
                 continue
@@ -195,7 +229,11 @@ class Inbox:
                 state.received = follower
         if not changed:
             return None
-        state.hole_since = (state.hole_since or self._world.clock.monotonic()) if state.early else None
+        if not state.early:
+            state.hole_since = None
+        elif state.hole_since is None or state.received != before:
+            # Another hole than before, if there was one
+            state.hole_since = self._world.clock.monotonic()
         return Receive(chain, expected, state.received, rows, completed)
 
     def _rows(self, message: Carried, ready: bool, effects: list[Effect]) -> list[Incoming]:
@@ -223,12 +261,17 @@ class Inbox:
             return [(consumer, key)]
         return [(consumer, message.key) for consumer in self._interested.get(envelope.type, ())]
 
-    async def _states(self) -> dict[ChainId, _ChainState]:
-        if self._chains is None:
+    async def _chains_of(self, flow: _FlowState, key: _Flow) -> dict[ChainId, _ChainState]:
+        if flow.chains is None:
             states = {}
             for chain in await self._store.inbox.chains():
-                early = {prev: seq for seq, prev in await self._store.inbox.early(chain.id)}
-                since = self._world.clock.monotonic() if early else None
-                states[chain.id] = _ChainState(chain.received, early, set(early.values()), since)
-            self._chains = states
-        return self._chains
+                if _flow_of(chain.id) == key:
+                    early = {prev: seq for seq, prev in await self._store.inbox.early(chain.id)}
+                    since = self._world.clock.monotonic() if early else None
+                    states[chain.id] = _ChainState(chain.received, early, set(early.values()), since)
+            flow.chains = states
+        return flow.chains
+
+
+def _flow_of(chain: ChainId) -> _Flow:
+    return chain.source, chain.history, chain.topic

@@ -19,7 +19,11 @@ _INSERT = (
     "INSERT OR IGNORE INTO inbox (row, chain, consumer, key, seq, prev, ready, received_at, envelope) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_NEW_HEAD = "INSERT OR IGNORE INTO heads VALUES (?, ?, ?, ?, ?, 0, 0)"
+# One that came early may be made ready after one that follows it: the earlier goes first
+_NEW_HEAD = (
+    "INSERT INTO heads VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (consumer, key, chain) DO UPDATE "
+    "SET row = excluded.row, seq = excluded.seq WHERE excluded.seq < heads.seq"
+)
 # A parked row that holds its line stays its head, whatever else was tried again meanwhile
 _NEXT = (
     "SELECT row, seq, holds FROM inbox WHERE consumer = ? AND key = ? AND chain = ? AND seq > ? AND ready "
