@@ -278,7 +278,7 @@ async def test_nobody_comes_before_their_time(ordering: Ordering, orders: Orders
 async def test_cancelled_customers_leave_nothing_behind(ordering: Ordering, orders: OrdersApi) -> None:
     """Ctrl-C in the middle of play ends every customer with it."""
     before = asyncio.all_tasks()
-    baskets = [basket_of(number) for number in range(1, 10)]
+    baskets = [basket_of(number) for number in range(1, IN_FLIGHT + 1)]
     ordering.gate, ordering.crowd = asyncio.Event(), len(baskets)
     playing = asyncio.create_task(play(schedule(baskets, "monday", math.inf), orders, WORLD, lambda _: None))
     async with asyncio.timeout(10):

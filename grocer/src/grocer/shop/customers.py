@@ -12,8 +12,9 @@ from grocer.shop.orders import Order, OrdersApi, Outcome, Placed
 
 __all__ = ["Visit", "follow", "play", "schedule"]
 
-IN_FLIGHT = 32
-"""Requests that the customers have under way at once, at most."""
+IN_FLIGHT = 8
+"""Requests that the customers have under way at once, at most: enough to keep a host of one core busy; with more of
+them each only waits longer."""
 
 
 class Visit(NamedTuple):

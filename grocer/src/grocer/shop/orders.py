@@ -1,5 +1,6 @@
 """Grocer's ordering over HTTP, as a customer uses it: asked again, under the same key, until there is an answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ import aiohttp
 import msgspec
 from colonnade.world import World
 
+from grocer.inventory.contracts import Goods
 from grocer.kernel import Money
 from grocer.shop.day import Basket
 
@@ -101,6 +103,10 @@ class _OrderLine(msgspec.Struct, frozen=True):
     quantity: int
 
 
+class _FillShelves(msgspec.Struct, frozen=True):
+    levels: Sequence[_OrderLine]
+
+
 class _PlaceOrder(msgspec.Struct, frozen=True):
     customer_id: UUID
     store_id: int
@@ -120,6 +126,7 @@ class OrdersApi:
             raise ValueError(f"{url!r} is not the address of a web server; give one like http://127.0.0.1:8000")
         self._session, self._world, self._patience = session, world, patience
         self._orders = f"{url.rstrip('/')}/api/ordering/orders"
+        self._stores = f"{url.rstrip('/')}/api/inventory/stores"
 
     async def place(self, basket: Basket, key: str) -> Outcome:
         """Order what is in the basket, under an idempotency key that stays the same at every attempt."""
@@ -138,6 +145,16 @@ class OrdersApi:
         except ValueError as error:  # UnicodeDecodeError is none of msgspec's own
             return Unanswered(basket.basket_id, f"a 201 that makes no sense: {error}", answer.attempts)
         return Placed(basket.basket_id, created.id, answer.seconds, answer.attempts)
+
+    async def restock(self, store_id: int, levels: Sequence[Goods], key: str) -> Problem | None:
+        """Bring a store's shelves up to `levels`; what was in the way, or None."""
+        body = msgspec.json.encode(_FillShelves([_OrderLine(item.product_id, item.quantity) for item in levels]))
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        deadline = self._world.clock.monotonic() + self._patience
+        answer = await self._ask("POST", f"{self._stores}/{store_id}/restocking", headers, body, deadline)
+        if isinstance(answer, _Silence):
+            return Problem(title=answer.reason, detail=f"no answer in {answer.attempts} attempts")
+        return None if answer.status < 300 else _problem_of(answer)
 
     async def ended(self, order_id: UUID, deadline: float) -> Order | None:
         """The order once it has ended, or as it stands at `deadline` (monotonic seconds); None if it was never seen."""

@@ -1,0 +1,138 @@
+"""`grocer shop` and `grocer laws`, as they are typed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+PROGRAM = "from grocer.shop.cli import main; main()"
+SECONDS = 50.0
+
+
+class Grocer(NamedTuple):
+    """A running system: its process, address and data directory."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    data: Path
+
+
+@pytest.fixture(scope="module")
+def grocer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grocer]:
+    """Grocer on a free port."""
+    data = tmp_path_factory.mktemp("grocer")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "colonnade.cli", "up", "grocer.system:grocer", "--port", "0", "--data", str(data)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        banner = ""
+        for line in process.stdout:
+            banner += line
+            if found := re.search(r"(http://\S+:\d+)/health/ready", banner):
+                yield Grocer(process, found[1], data)
+                break
+        else:
+            raise AssertionError(f"Grocer did not start: {banner}")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+
+
+def run(*arguments: str, data: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command of `grocer`."""
+    environment = os.environ | {"COLONNADE_DATA": str(data), "COLUMNS": "120", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=SECONDS, env=environment
+    )
+
+
+def shop(grocer: Grocer, *options: str) -> Any:
+    """The JSON of a run of the first forty baskets that breaks no law."""
+    done = run("shop", "--speed", "max", "--limit", "40", "--url", grocer.url, "--json", *options, data=grocer.data)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return msgspec.json.decode(done.stdout)
+
+
+def test_a_run_accounts_for_every_basket_and_again_doubles_none(grocer: Grocer) -> None:
+    """Forty baskets are orders that end, under laws that hold; the same run again finds them all placed already."""
+    first = shop(grocer, "--run", "friday")
+    orders = sum(each["count"] for each in first["orders"].values())
+    assert orders + sum(each["count"] for each in first["refusals"]) == first["baskets"] == 40
+    assert set(first["orders"]) <= {"confirmed", "rejected"}
+    assert first["laws"]["holds"]
+    assert first["laws"]["orders"] == first["laws"]["orders_settled"] == orders
+    again = shop(grocer, "--run", "friday")
+    assert (again["orders"], again["laws"]["orders"]) == (first["orders"], orders)
+    assert shop(grocer)["laws"]["orders"] == 2 * orders
+
+
+def test_the_laws_are_judged_beside_the_running_system(grocer: Grocer) -> None:
+    """`grocer laws` shows each law as held, with what was judged."""
+    shop(grocer)
+    judged = run("laws", "--settled", data=grocer.data)
+    assert judged.returncode == 0
+    assert judged.stdout.count("yes") == 5
+    assert "goods on hand + reserved + sold = goods received" in judged.stdout
+
+
+def test_people_see_tables(grocer: Grocer) -> None:
+    """Without --json a run ends with its orders, its latencies and the laws."""
+    shown = run("shop", "--speed", "max", "--limit", "3", "--url", grocer.url, data=grocer.data)
+    assert shown.returncode == 0
+    assert re.match(r"run [0-9a-f-]{36}\n", shown.stdout)
+    assert all(word in shown.stdout for word in ("3 baskets", "p99", "retries", "nobody is charged twice"))
+
+
+def test_ctrl_c_tells_what_was_done_and_how_to_go_on(grocer: Grocer) -> None:
+    """Interrupted at the day's own speed, a run says what it did, leaves with 130 and names itself."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", PROGRAM, "shop", "--speed", "1", "--run", "slow", "--url", grocer.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLONNADE_DATA": str(grocer.data), "COLUMNS": "120"},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "run slow\n"
+        process.send_signal(signal.SIGINT)
+        shown, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert re.search(r"^\d+ baskets", shown, re.MULTILINE)
+    assert "--run slow" in told
+
+
+def test_nobody_at_the_address_is_said_at_once(grocer: Grocer) -> None:
+    """Where no Grocer answers, one sentence says so and what to do."""
+    done = run("shop", "--url", "http://127.0.0.1:9", data=grocer.data)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Grocer does not answer at http://127.0.0.1:9 (connection refused); start it with make up, or name it with "
+        "--url.\n"
+    )
+
+
+def test_a_directory_without_books_is_said(tmp_path: Path) -> None:
+    """Laws cannot be judged from nothing."""
+    done = run("laws", data=tmp_path)
+    assert done.returncode == 1
+    assert "There is no store at" in done.stderr
+    assert "--data" in done.stderr
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
+def test_a_speed_that_is_none_is_refused(speed: str, tmp_path: Path) -> None:
+    """A speed is a number above zero, or max."""
+    done = run("shop", f"--speed={speed}", data=tmp_path)
+    assert done.returncode == 2
+    assert "is no speed" in done.stderr
