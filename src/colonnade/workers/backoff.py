@@ -6,7 +6,7 @@ __all__ = ["ATTEMPTS", "Backoff", "backoff_seconds"]
 
 FIRST_SECONDS = 0.1
 LONGEST_SECONDS = 300.0
-ATTEMPTS = 20
+ATTEMPTS = 25
 """How often a message is tried before it is parked. The waits between add up to 33 to 67 minutes: longer than most
 outages."""
 

@@ -196,8 +196,15 @@ class Worker:
     async def _until(self) -> int | None:
         now = self._world.clock.micros()
         if self._next_retry is not None and self._next_retry <= now:
-            self._next_retry = await self._store.inbox.next_due_after(now)
+            # It may have come while other messages kept the worker awake
+            self._all_changed()
+            self._next_retry = None
+            self._retry_at(await self._store.inbox.next_due_after(now))
         return self._next_retry
+
+    def _retry_at(self, moment: int | None) -> None:
+        if moment is not None and (self._next_retry is None or moment < self._next_retry):
+            self._next_retry = moment
 
     async def _finish(self) -> None:
         tasks = [work.task for places in self._places for work in places.at_work.values() if work.task is not None]
@@ -262,9 +269,9 @@ class Worker:
         _log.error("message parked", **self._fields(message, attempts, error), exc_info=error)
         # In the other lanes messages do not depend on each other, and none may wait behind a parked one
         hold = consumer.holds and message.lane == ""
-        await self._commit(context, Park(message.row, attempts, _cause(error), hold))
-        self._forget(message.row)
-        self._parked += 1
+        if await self._commit(message.row, context, Park(message.row, attempts, _cause(error), hold)):
+            self._forget(message.row)
+            self._parked += 1
 
     def _fields(self, message: DueMessage, attempts: int, error: Exception) -> dict[str, object]:
         return {
@@ -277,16 +284,17 @@ class Worker:
 
     async def _wait(self, message: DueMessage, context: Context, attempts: int, seconds: float, cause: str) -> None:
         not_before = self._world.clock.micros() + int(seconds * 1_000_000)
-        await self._commit(context, Retry(message.row, attempts, not_before, cause))
-        if self._next_retry is None or not_before < self._next_retry:
-            self._next_retry = not_before
+        await self._commit(message.row, context, Retry(message.row, attempts, not_before, cause))
+        self._retry_at(not_before)
 
-    async def _commit(self, context: Context, effect: Effect) -> None:
+    async def _commit(self, row: int, context: Context, effect: Effect) -> bool:
         unit = Unit(self._world.clock.micros(), context.correlation_id, context.causation_id, effects=[effect])
         try:
             await self._store.commit(unit)
         except AlreadyHandled:
-            return
+            self._forget(row)
+            return False
+        return True
 
     async def _look_around(self) -> None:
         inbox = self._store.inbox
