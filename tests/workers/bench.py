@@ -1,7 +1,6 @@
 """A worker at its bench: a store, and consumers that do what the test tells them."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,7 +34,6 @@ class Script:
     at_work: int = 0
     most_at_work: int = 0
     contexts: list[Context] = field(default_factory=list)
-    _versions: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         """Handle one message."""
@@ -51,8 +49,7 @@ class Script:
             if (fault := self.faults.get(due.key)) is not None and (error := fault()) is not None:
                 raise error
             stream = f"Done/{due.key}"
-            version = self._versions[stream]
-            self._versions[stream] += 1
+            version = len(await self.store.log.stream(stream))
             event = NewEvent(self.world.ids.new(), "Done", 1, bytes(envelope.data))
             effects: list[Effect] = [Handled(due.row), Append(stream, version, [event])]
             await self.store.commit(Unit(self.world.clock.micros(), context.correlation_id, effects=effects))

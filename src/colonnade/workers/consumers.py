@@ -13,7 +13,7 @@ from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.addresses import Routes
-from colonnade.persistence.execution import Outcome, Refused
+from colonnade.persistence.execution import Done, Outcome, Refused
 from colonnade.persistence.outgoing import reply_effect
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.store import DueMessage, Store, VersionConflict
@@ -126,15 +126,29 @@ class CommandConsumer:
         """Carry the command in `envelope` out."""
         handled = Handled(due.row)
         if envelope.replyto is None or envelope.replykey is None:
-            outcome = await self.execute(self._command(envelope), context, (handled,))
-            if isinstance(outcome, Refused):
-                _tell_refused(envelope.type, outcome.refusal)
+            await self._carry_out_unasked(envelope, context, handled)
             return
         step = _Step.of(envelope.replyto, envelope.replykey)
         if step.undoes:
             await self._undo(step, envelope, context, handled)
         else:
             await self._do(step, envelope, context, handled)
+
+    async def _carry_out_unasked(self, envelope: Envelope, context: Context, handled: Handled) -> None:
+        def close(outcome: Outcome[Any]) -> Sequence[Effect]:
+            if isinstance(outcome, Done) and self._is_late(envelope):
+                raise _TooLate
+            return ()
+
+        try:
+            if self._is_late(envelope):
+                raise _TooLate
+            outcome = await self.execute(self._command(envelope), context, (handled,), close)
+        except _TooLate:
+            await self._commit(context, [handled])
+            outcome = Refused(Expired())
+        if isinstance(outcome, Refused):
+            _tell_refused(envelope.type, outcome.refusal)
 
     async def _do(self, step: "_Step", envelope: Envelope, context: Context, handled: Handled) -> None:
         known = await self.store.answers(step.undone, step.done)
