@@ -38,6 +38,7 @@ __all__ = [
     "StoredAnswer",
     "StoredEvent",
     "StoredMessage",
+    "TimerGone",
     "Touched",
     "VersionConflict",
     "WriteFailed",
@@ -128,6 +129,17 @@ class NotParked(StoreConflict):
 
     def __str__(self) -> str:
         return f"Message {self.row} is not parked; list the dead letters again."
+
+
+class TimerGone(StoreConflict):
+    """The timer is not armed for that moment: it was disarmed, set anew or fired meanwhile."""
+
+    def __init__(self, timer: str) -> None:
+        super().__init__(timer)
+        self.timer = timer
+
+    def __str__(self) -> str:
+        return f"Timer {self.timer} is not armed for that moment any more; there is nothing to fire."
 
 
 class StoreFailed(Exception):

@@ -180,7 +180,7 @@ class ArmTimer(msgspec.Struct, frozen=True, gc=False):
 
 
 class DisarmTimer(msgspec.Struct, frozen=True, gc=False):
-    """Forget a timer, if it is still armed; one that was set anew meanwhile stays where `due` names the old moment."""
+    """Forget a timer, if it is still armed; where `due` is named it must be armed, and for that moment."""
 
     name: str
     due: int | None = None

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from colonnade.observability.health import HealthState, Severity
-from colonnade.persistence.store import DueTimer, Store, Touched
+from colonnade.persistence.store import DueTimer, Store, TimerGone, Touched
 from colonnade.persistence.unit import DisarmTimer, Unit
 from colonnade.workers.waking import Waking
 from colonnade.world import Clock, World
@@ -36,9 +36,9 @@ class Timers:
 
     def health(self) -> Sequence[HealthState]:
         """Whether the clocks disagree."""
-        divergence = self._clocks.divergence
-        if abs(divergence) <= CLOCK_TOLERANCE_SECONDS:
+        if self._clocks.agree():
             return ()
+        divergence = self._clocks.divergence
         return (
             HealthState(
                 f"{self._service}.clock",
@@ -50,7 +50,6 @@ class Timers:
 
     async def run(self) -> None:
         """Fire until cancelled."""
-        self._clocks = _Clocks(self._world.clock)
         while True:
             self._waking.clear()
             if not self._clocks.agree():
@@ -65,9 +64,12 @@ class Timers:
                 await self._waking.wait(await self._store.timers.next_due())
 
     async def _fire(self, timer: DueTimer) -> None:
-        # Only the timer that was read: one of the same name may have been set anew meanwhile
+        # Only the timer that was read: it may have been disarmed, set anew or fired by another process meanwhile
         effects = [timer.message, DisarmTimer(timer.name, timer.due)]
-        await self._store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*effects]))
+        try:
+            await self._store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*effects]))
+        except TimerGone:
+            return
 
 
 class _Clocks:
@@ -85,7 +87,7 @@ class _Clocks:
         return self._jumped_to - self._offset
 
     def agree(self) -> bool:
-        """Whether timers may fire; to be called before they do."""
+        """Whether timers may fire, as both clocks stand now; to be asked before they do."""
         offset, now = self._read(), self._clock.monotonic()
         if abs(offset - self._jumped_to) > CLOCK_TOLERANCE_SECONDS:
             self._jumped_to, self._jumped_at = offset, now

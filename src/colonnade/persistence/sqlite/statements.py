@@ -36,7 +36,7 @@ _ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 _DEFER = "INSERT OR REPLACE INTO deferrals VALUES (?, ?, ?)"
 _SETTLE = "DELETE FROM deferrals WHERE key = ?"
 _ARM = "INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_DISARM = "DELETE FROM timers WHERE name = ?1 AND (?2 IS NULL OR due = ?2)"
+_DISARM = "DELETE FROM timers WHERE name = ?"
 
 
 class WriteStatements:
@@ -57,7 +57,7 @@ class WriteStatements:
             ),
             Defer: lambda effect, unit: run(_DEFER, (effect.key, effect.reply_to, effect.reply_key)),
             Settle: lambda effect, unit: run(_SETTLE, (effect.key,)),
-            DisarmTimer: lambda effect, unit: run(_DISARM, (effect.name, effect.due)),
+            DisarmTimer: lambda effect, unit: run(_DISARM, (effect.name,)),
         }
 
     def arm(self, effect: ArmTimer, unit: Unit) -> None:

@@ -20,6 +20,7 @@ from colonnade.persistence.store import (
     NotParked,
     StoreConflict,
     StoredAnswer,
+    TimerGone,
     Touched,
     VersionConflict,
     WriteFailed,
@@ -30,6 +31,7 @@ from colonnade.persistence.unit import (
     Append,
     ArmTimer,
     Deliver,
+    DisarmTimer,
     Discard,
     Fence,
     Handled,
@@ -96,6 +98,7 @@ class SqliteWriter:
             Receive: self._check_chain,
             Advance: self._check_checkpoint,
             ArmTimer: self._check_timer,
+            DisarmTimer: self._check_armed,
         }
         inbox = self.inbox
         self._appliers: Mapping[type[Any], Callable[[Any, Unit], None]] = {
@@ -221,6 +224,12 @@ class SqliteWriter:
 
     def _check_timer(self, effect: ArmTimer, unit: Unit) -> None:
         self._check_size(effect.message, unit)
+
+    def _check_armed(self, effect: DisarmTimer, unit: Unit) -> None:
+        if effect.due is None:
+            return
+        if self._run("SELECT 1 FROM timers WHERE name = ? AND due = ?", (effect.name, effect.due)).get is None:
+            raise TimerGone(effect.name)
 
     def _check_waiting(self, effect: Handled | Retry | Park, unit: Unit) -> None:
         if not self.inbox.has(effect.row):

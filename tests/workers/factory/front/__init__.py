@@ -1,7 +1,7 @@
 """The front office: takes orders, tells of them, and has the hall bill them."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from colonnade.application import Outbox, Repository
 from colonnade.domain import Aggregate
@@ -22,11 +22,12 @@ class Order(Command):
 
 
 class BillLater(Command):
-    """Have an item billed after a while."""
+    """Have an item billed after a while, or at a moment."""
 
     order_id: int
     item: int
-    seconds: float
+    seconds: float | None = None
+    moment: datetime | None = None
 
 
 class Slip(Aggregate[Ordered, int]):
@@ -61,8 +62,9 @@ class BillLaterHandler:
 
     async def __call__(self, command: BillLater) -> None:
         """Send."""
-        after = timedelta(seconds=command.seconds)
-        self.outbox.send(Bill(command.order_id, command.item), key=f"{command.order_id}", after=after)
+        after = timedelta(seconds=command.seconds) if command.seconds is not None else None
+        bill = Bill(command.order_id, command.item)
+        self.outbox.send(bill, key=f"{command.order_id}", after=after, at=command.moment)
 
 
 front = Service("front", contracts=contracts, handlers=[OrderHandler, BillLaterHandler])
