@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import os
 import signal
 import socket
@@ -21,6 +20,7 @@ from colonnade.persistence import DataDirectory
 from colonnade.system.admin.offline import administered
 from colonnade.system.admin.perform import perform
 from colonnade.system.admin.socket import serve_operations
+from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.health_log import log_health
 from colonnade.system.hosts.supervision import Supervisor
@@ -40,10 +40,6 @@ ECHO_SECONDS = 0.5
 
 FORCED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-_COLLECTED_AFTER = (50_000, 20, 100)
-"""Objects made more than freed before the garbage collector looks, and how often at the older ones: what a request
-leaves behind is freed by its counts, so that looking is seldom worth its pause."""
 
 _log = get_logger()
 
@@ -136,7 +132,7 @@ class EmbeddedHost:
             background = group.create_task(supervisor.run())
             serving = group.create_task(server.serve([listener]))
             await server.ready.wait()
-            _leave_what_stays_to_itself()
+            spare_what_stays()
             _enter(runtime, Phase.SERVING)
             self._ready(Serving(_url(self._settings.host, listener), data, tuple(runtime.services)))
             _log.info("ready", system=self._system.name, services=len(runtime.services))
@@ -207,13 +203,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
-
-
-def _leave_what_stays_to_itself() -> None:
-    # What was built by now lives as long as the process: looking through it again and again was 15 % of an order
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTED_AFTER)
 
 
 def _enter(runtime: Runtime, phase: Phase) -> None:

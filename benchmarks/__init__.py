@@ -1,0 +1,1 @@
+"""How fast Colonnade is, beside peers that were written as their own documentation advises."""

@@ -1,0 +1,74 @@
+"""Bar (c): Grocer whole, its 645 baskets flat out over HTTP, to the end of every order.
+
+The CPU and memory are the host's; the card processor is a process of its own, as it is in the world.
+python -m benchmarks.orders [--rebuild]
+"""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+import uvloop
+from grocer.laws import Books
+from grocer.shop.customers import play, schedule
+from grocer.shop.day import load_day
+from grocer.shop.orders import OrdersApi, Placed
+from grocer.shop.run import settled_verdict
+
+from benchmarks.measuring import Measured, cpu_seconds_of, peak_mb_of, percentiles, tell
+from benchmarks.post import host
+from colonnade.world import real_world
+
+WARM_BASKETS = 45
+SETTLED_WITHIN_SECONDS = 120.0
+
+
+async def measure(data: Path, pid: int, port: int, *, rebuild: bool) -> Measured:
+    world = real_world()
+    baskets = load_day().baskets
+    async with aiohttp.ClientSession() as session, Books.open(data, world) as books:
+        orders = OrdersApi(session, world, f"http://127.0.0.1:{port}")
+
+        async def ended() -> None:
+            verdict = await settled_verdict(books, world, world.clock.monotonic() + SETTLED_WITHIN_SECONDS)
+            assert not verdict.broken, verdict.broken
+            assert not verdict.unsettled, verdict.unsettled
+
+        await play(schedule(baskets[:WARM_BASKETS], "warm", float("inf")), orders, world, lambda _: None)
+        await ended()
+        started, cpu = time.perf_counter(), cpu_seconds_of(pid)
+        rebuilding = asyncio.create_task(_rebuild(data)) if rebuild else None
+        outcomes = await play(schedule(baskets, "bench", float("inf")), orders, world, lambda _: None)
+        if rebuilding is not None:
+            rebuilding.cancel()
+            await asyncio.wait([rebuilding])
+        await ended()
+        seconds, cpu = time.perf_counter() - started, cpu_seconds_of(pid) - cpu
+    placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
+    return Measured(len(placed), seconds, cpu, peak_mb_of(pid), *percentiles([each.seconds for each in placed]))
+
+
+async def _rebuild(data: Path) -> None:
+    command = [sys.executable, "-m", "colonnade.cli", "projections", "rebuild"]
+    while True:
+        for service, projection in (("inventory", "StockLevels"), ("ordering", "OrderHistory")):
+            process = await asyncio.create_subprocess_exec(
+                *command, service, projection, "--data", str(data), stdout=subprocess.DEVNULL
+            )
+            try:
+                if await process.wait():
+                    raise RuntimeError(f"{service} {projection} could not be rebuilt")
+            except asyncio.CancelledError:
+                process.terminate()
+                await process.wait()
+                raise
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder, host("grocer.system:grocer", folder) as (pid, port):
+        measured = uvloop.run(measure(Path(folder), pid, port, rebuild="--rebuild" in sys.argv))
+    tell(measured)

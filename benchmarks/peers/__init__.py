@@ -1,0 +1,1 @@
+"""The peers; their libraries are in the lock `bench` only."""
