@@ -1,20 +1,18 @@
-"""Bar (e): how fast a projection is rebuilt from the log, in events a second and CPU an event, on SQLite FULL.
+"""Bar (e), ours: how fast a projection is rebuilt from the log, in events a second and CPU an event, on SQLite FULL.
 
-Run by itself: python -m benchmarks.projection_rebuild [events]
+python -m benchmarks.projection_rebuild [events]
 """
 
 import asyncio
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import Column, DateTime, MetaData, Numeric, String, Table, Uuid
 
+from benchmarks.measuring import Measured, Stopwatch, tell
 from colonnade.application import Projection, Write, change, upsert
 from colonnade.messages import Event, Metadata, Value
 from colonnade.messages.codec import MessageCodec
@@ -22,6 +20,7 @@ from colonnade.messages.names import MessageNames
 from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
 from colonnade.persistence.tables.models import ReadModels
 from colonnade.persistence.unit import Append, NewEvent, Unit
+from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.workers.projections import Projector
 from colonnade.world import World, real_world
 
@@ -75,25 +74,8 @@ class Orders(Projection[Placed | Confirmed]):
                 return change(orders, order_id=event.order_id, status="confirmed")
 
 
-@dataclass(frozen=True)
-class Rebuilt:
-    """One rebuild; an event has about 300 bytes, half of them make a row and half change one."""
-
-    events: int
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def events_per_second(self) -> float:
-        return self.events / self.seconds
-
-    @property
-    def cpu_microseconds_an_event(self) -> float:
-        return self.cpu_seconds / self.events * 1_000_000
-
-
-async def measure(events: int, rounds: int) -> list[Rebuilt]:
-    """Rebuild the read model of so many events, again and again."""
+async def measure(events: int) -> Measured:
+    """Rebuild the read model of so many events; half of them make a row and half change one."""
     world = real_world()
     names = MessageNames()
     names.bind("sales", [Placed, Confirmed], {})
@@ -107,20 +89,17 @@ async def measure(events: int, rounds: int) -> list[Rebuilt]:
             await projector.open()
             while await projector.step():
                 continue
-            return [await _rebuilt(projector, events) for _ in range(rounds)]
+            spare_what_stays()  # as a host does
+            watch = Stopwatch()
+            with watch.running():
+                async for progress in projector.rebuild():
+                    if progress.position == events:
+                        break
+            while await projector.step():  # the old rows go, which is not part of it
+                continue
+            return watch.of(events)
         finally:
             await store.close()
-
-
-async def _rebuilt(projector: Projector, events: int) -> Rebuilt:
-    started, cpu = time.perf_counter(), time.process_time()
-    async for progress in projector.rebuild():
-        if progress.position == events:
-            break
-    done = Rebuilt(events, time.perf_counter() - started, time.process_time() - cpu)
-    while await projector.step():  # the old rows go, which is not part of it
-        continue
-    return done
 
 
 async def _record(store: SqliteStore, codec: MessageCodec, world: World, events: int) -> None:
@@ -137,9 +116,4 @@ async def _record(store: SqliteStore, codec: MessageCodec, world: World, events:
 
 
 if __name__ == "__main__":
-    for rebuilt in asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS, rounds=3)):
-        found = asdict(rebuilt) | {
-            "events_per_second": round(rebuilt.events_per_second),
-            "cpu_microseconds_an_event": round(rebuilt.cpu_microseconds_an_event, 1),
-        }
-        print(msgspec.json.encode(found).decode())
+    tell(asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS)))

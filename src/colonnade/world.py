@@ -7,13 +7,15 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
-from uuid import UUID, SafeUUID
+from uuid import UUID
+
+import msgspec
 
 __all__ = ["Clock", "Ids", "Randomness", "Sleep", "World", "datetime_of", "micros_of", "real_world", "uuid_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_new_uuid, _set = object.__new__, object.__setattr__
+_decode_uuid = msgspec.msgpack.Decoder(UUID).decode
 
 
 class Clock(Protocol):
@@ -80,14 +82,9 @@ def datetime_of(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def uuid_of(number: int) -> UUID:
-    """The identifier whose 128 bits are `number`, which must not be larger.
-
-    Half the price of `UUID(int=…)`, which looks at all the other forms that it takes; each event has three.
-    """
-    made = _new_uuid(UUID)
-    _set(made, "int", number)
-    _set(made, "is_safe", SafeUUID.unknown)
+def uuid_of(sixteen: bytes) -> UUID:
+    """The identifier of 16 bytes; msgspec makes one in an eighth of the time of `UUID(bytes=…)`."""
+    made: UUID = _decode_uuid(b"\xc4\x10" + sixteen)
     return made
 
 
@@ -134,4 +131,5 @@ class _TimeOrderedIds:
         milliseconds = self._clock.micros() // 1_000
         random_bits = self._randomness.bits(74)
         high, low = random_bits >> 62, random_bits & ((1 << 62) - 1)
-        return uuid_of((milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
+        number = (milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low
+        return uuid_of(number.to_bytes(16))

@@ -4,10 +4,8 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import apsw
-import msgspec
 
 from colonnade.persistence.sqlite.inbox import OWN_CHAINS, UNHANDLED, InboxWriter
 from colonnade.persistence.sqlite.transactions import failed
@@ -25,6 +23,7 @@ from colonnade.persistence.store import (
     StoredMessage,
 )
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot
+from colonnade.world import uuid_of
 
 __all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answers_of", "deferral_of"]
 
@@ -99,19 +98,11 @@ class Pages:
         return row[0] if row is not None else None
 
 
-_decode_uuid = msgspec.msgpack.Decoder(UUID).decode
-
-
-def _uuid(sixteen: bytes) -> UUID:
-    # As MessagePack's binary of 16 bytes: an eighth of what the constructor costs, and an event read has three
-    return _decode_uuid(b"\xc4\x10" + sixteen)
-
-
 def _event(row: tuple[Any, ...]) -> StoredEvent:
     position, stream, version, id, name, schema, data, time, correlation, causation, principal = row
     return StoredEvent(
-        position, stream, version, _uuid(id), name, schema, data, time, _uuid(correlation),
-        _uuid(causation) if causation is not None else None, principal,
+        position, stream, version, uuid_of(id), name, schema, data, time, uuid_of(correlation),
+        uuid_of(causation) if causation is not None else None, principal,
     )  # fmt: skip
 
 
@@ -211,7 +202,7 @@ class SqliteOutbox:
         """Up to `limit` messages whose seq is above `after`, in order."""
         rows = self._pages.all("SELECT * FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
         return [
-            OutboxRow(seq, topic, partition, key, _uuid(id), envelope)
+            OutboxRow(seq, topic, partition, key, uuid_of(id), envelope)
             for seq, topic, partition, key, id, envelope in rows
         ]
 
@@ -231,7 +222,7 @@ class SqliteInbox:
         """All chains and their marks."""
         rows = self._pages.all("SELECT source, history, topic, partition, received FROM chains")
         return [
-            Chain(ChainId(source, _uuid(history), topic, partition), received)
+            Chain(ChainId(source, uuid_of(history), topic, partition), received)
             for source, history, topic, partition, received in rows
         ]
 
@@ -350,7 +341,7 @@ class SqliteTimers:
                 due,
                 Deliver(target, key, envelope, lane)
                 if kind == "deliver"
-                else Publish(target, key, _uuid(id), envelope),
+                else Publish(target, key, uuid_of(id), envelope),
             )
             for name, due, kind, target, key, lane, id, envelope in rows
         ]
