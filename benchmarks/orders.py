@@ -16,7 +16,7 @@ import uvloop
 from grocer.laws import Books
 from grocer.shop.customers import play, schedule
 from grocer.shop.day import load_day
-from grocer.shop.orders import OrdersApi, Placed
+from grocer.shop.orders import OrdersApi, Outcome, Placed
 from grocer.shop.run import settled_verdict
 
 from benchmarks.measuring import Measured, cpu_seconds_of, peak_mb_of, percentiles, tell
@@ -42,7 +42,8 @@ async def measure(data: Path, pid: int, port: int, *, rebuild: bool) -> Measured
         await ended()
         started, cpu = time.perf_counter(), cpu_seconds_of(pid)
         rebuilding = asyncio.create_task(_rebuild(data)) if rebuild else None
-        outcomes = await play(schedule(baskets, "bench", float("inf")), orders, world, lambda _: None)
+        outcomes: list[Outcome] = []
+        await play(schedule(baskets, "bench", float("inf")), orders, world, outcomes.append)
         if rebuilding is not None:
             rebuilding.cancel()
             await asyncio.wait([rebuilding])

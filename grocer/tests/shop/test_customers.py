@@ -19,7 +19,7 @@ from rich.console import Console
 from grocer.kernel import Money
 from grocer.shop.customers import IN_FLIGHT, Visit, follow, play, schedule
 from grocer.shop.day import Basket, BasketLine
-from grocer.shop.orders import Order, OrdersApi, Placed, Problem, Refused, Unanswered
+from grocer.shop.orders import Order, OrdersApi, Outcome, Placed, Problem, Refused, Unanswered, correlation_of
 from grocer.shop.report import UNSEEN, report_on
 from grocer.shop.screen import bar, tables
 
@@ -40,6 +40,7 @@ class Ordering:
     ends: dict[str, list[str]] = field(default_factory=dict)
     orders: dict[str, UUID] = field(default_factory=dict)
     requests: list[tuple[str, bytes]] = field(default_factory=list)
+    correlations: set[str] = field(default_factory=set)
     gate: asyncio.Event | None = None
     crowd: int = 0
     crowded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,6 +51,7 @@ class Ordering:
     async def place(self, request: web.Request) -> web.Response:
         key, body = request.headers["Idempotency-Key"], await request.read()
         self.requests.append((key, body))
+        self.correlations.add(request.headers["X-Correlation-ID"])
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         if self.at_once == self.crowd:
@@ -150,7 +152,7 @@ def test_a_speed_that_is_not_above_zero_is_refused(speed: float) -> None:
         schedule([basket_of(1)], "monday", speed)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", ""])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", "", "http://host:port"])
 async def test_an_address_that_is_none_is_refused_at_once(session: aiohttp.ClientSession, url: str) -> None:
     """A wrong address is told before anyone waits for it."""
     with pytest.raises(ValueError, match="not the address of a web server"):
@@ -183,6 +185,7 @@ async def test_a_basket_is_sent_again_under_its_key_until_it_is_answered(
     assert isinstance(outcome, Placed)
     assert outcome.attempts == len(faults) + 1 == len(ordering.requests)
     assert set(ordering.requests) == {("monday/64", ordering.requests[0][1])}
+    assert ordering.correlations == {str(correlation_of("monday/64"))}
     assert list(ordering.orders.values()) == [outcome.order_id]
 
 
@@ -238,15 +241,15 @@ async def test_playing_accounts_for_every_basket(ordering: Ordering, orders: Ord
     """Each basket has one outcome, told when it is known, and a second play of the same run orders nothing more."""
     baskets = [basket_of(number) for number in range(1, 101)]
     ordering.faults = {"monday/7": ["empty order"], "monday/8": ["lost"], "monday/9": ["nonsense"]}
-    seen: list[object] = []
-    outcomes = await play(schedule(baskets, "monday", math.inf), orders, WORLD, seen.append)
-    assert seen == outcomes
+    outcomes: list[Outcome] = []
+    await play(schedule(baskets, "monday", math.inf), orders, WORLD, outcomes.append)
     assert sorted(outcome.basket_id for outcome in outcomes) == list(range(1, 101))
     assert len(ordering.orders) == 98
     assert sum(isinstance(outcome, Placed) for outcome in outcomes) == 98
 
     ordering.faults = {"monday/7": ["empty order"]}
-    again = await play(schedule(baskets, "monday", math.inf), orders, WORLD, seen.append)
+    again: list[Outcome] = []
+    await play(schedule(baskets, "monday", math.inf), orders, WORLD, again.append)
     placed = {outcome.basket_id: outcome.order_id for outcome in outcomes if isinstance(outcome, Placed)}
     placed_again = {outcome.basket_id: outcome.order_id for outcome in again if isinstance(outcome, Placed)}
     assert placed.items() < placed_again.items()
@@ -257,12 +260,13 @@ async def test_no_more_customers_than_tills_are_served_at_once(ordering: Orderin
     """However many are due, the server meets a bounded number at a time."""
     ordering.gate, ordering.crowd = asyncio.Event(), IN_FLIGHT
     baskets = [basket_of(number) for number in range(1, 2 * IN_FLIGHT)]
+    outcomes: list[Outcome] = []
     async with asyncio.TaskGroup() as group:
-        playing = group.create_task(play(schedule(baskets, "monday", math.inf), orders, WORLD, lambda _: None))
+        group.create_task(play(schedule(baskets, "monday", math.inf), orders, WORLD, outcomes.append))
         async with asyncio.timeout(10):
             await ordering.crowded.wait()
         ordering.gate.set()
-    assert len(playing.result()) == len(baskets)
+    assert len(outcomes) == len(baskets)
     assert ordering.most_at_once == IN_FLIGHT
 
 
@@ -302,18 +306,18 @@ async def test_orders_are_followed_to_their_end(ordering: Ordering, orders: Orde
         str(UUID(int=1)): ["pending", "pending", "rejected"],
         str(UUID(int=3)): ["gone"],
     }
-    seen: list[Order | None] = []
-    ends = await follow([placed(1), placed(2), placed(3)], orders, WORLD.clock.monotonic() + 10, seen.append)
+    ends: dict[Placed, Order | None] = {}
+    await follow([placed(1), placed(2), placed(3)], orders, WORLD.clock.monotonic() + 10, ends.__setitem__)
     assert [order and order.status for order in (ends[placed(1)], ends[placed(2)], ends[placed(3)])] == [
         "rejected", "confirmed", None,
     ]  # fmt: skip
-    assert len(seen) == 3
 
 
 async def test_following_ends_at_its_deadline(ordering: Ordering, orders: OrdersApi) -> None:
     """An order that stays pending is given as it stands."""
     ordering.ends = {str(UUID(int=1)): ["pending"]}
-    ends = await follow([placed(1)], orders, WORLD.clock.monotonic() + 0.1, lambda _: None)
+    ends: dict[Placed, Order | None] = {}
+    await follow([placed(1)], orders, WORLD.clock.monotonic() + 0.1, ends.__setitem__)
     order = ends[placed(1)]
     assert order is not None
     assert order.is_open

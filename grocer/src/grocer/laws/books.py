@@ -1,50 +1,58 @@
 """Reading the services' logs and the processor's ledger, beside a system that may be running, and judging them."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
-import msgspec
-from colonnade.messages import Message
+from colonnade.messages.codec import MessageCodec
+from colonnade.messages.names import MessageNames
 from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
 from colonnade.persistence.store import StoredEvent
+from colonnade.workers.sagas.history import SagaEnded
 from colonnade.world import World
 
-from grocer.kernel import ZERO
+from grocer.inventory.service import inventory
 from grocer.laws.goods import GOODS, Shelves
-from grocer.laws.money import PAYMENTS, Charged, Payments, charges_in
-from grocer.laws.orders import ORDERS, SAGA_ENDED, KnownOrder, Orders
-from grocer.laws.verdict import Breach, Law, Verdict
+from grocer.laws.money import PAYMENTS, UNCHARGED, Charged, Payments, charges_in
+from grocer.laws.orders import ORDERS, KnownOrder, Orders
+from grocer.laws.verdict import Breach, Law, Verdict, order_named
+from grocer.ordering.service import ordering
+from grocer.payments.service import payments
 
 __all__ = ["Books"]
 
-PAGE_EVENTS = 2_000
+PAGE_EVENTS = 1_000
 LEDGER = "card-processor.sqlite3"
 
+_READ = {
+    ordering.name: (*ORDERS, SagaEnded),
+    payments.name: PAYMENTS,
+    inventory.name: GOODS,
+}
 
-class _Ended(msgspec.Struct):
-    end: str
 
-
-def _decoders(service: str, kinds: Collection[type[Message]]) -> dict[str, Callable[[bytes], Any]]:
-    return {f"{service}.{kind.__name__}": msgspec.json.Decoder(kind).decode for kind in kinds}
+def _names() -> MessageNames:
+    names = MessageNames()
+    names.bind("colonnade", [SagaEnded], {})
+    names.bind(ordering.name, ORDERS, ordering.names)
+    names.bind(payments.name, PAYMENTS, payments.names)
+    names.bind(inventory.name, GOODS, inventory.names)
+    return names
 
 
 class Books:
     """All that Grocer's services wrote down, read further each time it is judged."""
 
-    def __init__(self, data: Path, stores: Mapping[str, SqliteStore]) -> None:
+    def __init__(self, data: Path, stores: Mapping[str, SqliteStore], world: World) -> None:
         self._ledger = data / LEDGER
-        self._stores = stores
+        self._stores, self._world = stores, world
         self._positions = dict.fromkeys(stores, 0)
+        self._codec = MessageCodec(_names())
         self._shelves = Shelves()
         self._orders = Orders()
         self._payments = Payments()
-        self._goods = _decoders("inventory", GOODS)
-        self._of_orders = _decoders("ordering", ORDERS) | {SAGA_ENDED: msgspec.json.Decoder(_Ended).decode}
-        self._money = _decoders("payments", PAYMENTS)
 
     @classmethod
     @asynccontextmanager
@@ -52,76 +60,77 @@ class Books:
         """Open the stores in `data` for reading; raises `FileNotFoundError`, `NotAStore` or `NewerStore`."""
         async with AsyncExitStack() as opened:
             stores = {}
-            for service in ("ordering", "inventory", "payments"):
+            for service in _READ:
                 stores[service] = await open_sqlite_store(data / f"{service}.sqlite3", world, read_only=True)
                 opened.push_async_callback(stores[service].close)
-            yield cls(data, stores)
+            yield cls(data, stores, world)
 
-    async def judge(self, accepted: Collection[UUID] = ()) -> Verdict:
-        """Read on, and judge what is known now; `accepted` are orders that customers were promised.
+    async def judge(self, baskets: Mapping[UUID, UUID | None] | None = None) -> Verdict:
+        """Read on, and judge what is known now; raises `StoreFailed`, `MalformedMessage` or `NewerVersion`.
 
-        The stores are read one after the other, so that an order that moves meanwhile is not judged this time.
+        `baskets` has what customers were told: by the correlation id of each request the order that was promised, None
+        where it was refused.
+
+        The stores are read one after the other, each later than what it follows from: what is charged is written down
+        after it happened, so the ledger is read after the payments. An order that moves meanwhile is not judged.
         """
-        await self._read("ordering", self._of_orders, self._follow_order)
+        await self._read(ordering.name, self._orders.follow)
         self._orders.changed.clear()
-        await self._read("payments", self._money, lambda event, message: self._payments.follow(message))
+        await self._read(payments.name, lambda _, event: self._payments.follow(event))
         charges = charges_in(self._ledger) if self._ledger.exists() else None
-        await self._read("inventory", self._goods, lambda event, message: self._shelves.follow(event.stream, message))
-        await self._read("ordering", self._of_orders, self._follow_order)
+        await self._read(inventory.name, self._shelves.follow)
+        await self._read(ordering.name, self._orders.follow)
         verdict = Verdict([*self._shelves.breaches, *self._payments.breaches, *self._orders.breaches])
-        self._judge_charges(charges, verdict)
+        verdict.broken.extend(self._payments.against(charges))
+        if charges is not None:
+            self._judge_charges(charges, verdict)
         self._judge_orders(charges, verdict)
-        for order_id in accepted:
-            if order_id not in self._orders.known:
-                verdict.broken.append(Breach(Law.BASKETS, f"order {order_id}", "it was accepted, and is not there"))
+        verdict.broken.extend(self._orders.against(baskets or {}))
         return verdict
 
-    async def _read(
-        self, service: str, decoders: Mapping[str, Callable[[bytes], Any]], follow: Callable[[StoredEvent, Any], None]
-    ) -> None:
-        log = self._stores[service].log
-        while page := await log.read(self._positions[service], PAGE_EVENTS, list(decoders)):
+    async def _read(self, service: str, follow: Callable[[StoredEvent, Any], None]) -> None:
+        log, decode = self._stores[service].log, self._codec.decode
+        names = [self._codec.names.name_of(kind) for kind in _READ[service]]
+        while page := await log.read(self._positions[service], PAGE_EVENTS, names):
             for event in page:
-                follow(event, decoders[event.name](event.data))
+                follow(event, decode(event.name, event.schema, event.data))
             self._positions[service] = page[-1].position
+            await self._world.sleep(0)  # so that reading a long log can be interrupted
 
-    def _follow_order(self, event: StoredEvent, message: Any) -> None:
-        if event.name == SAGA_ENDED:
-            self._orders.end_saga(event.stream, message.end)
-        else:
-            self._orders.follow(message)
-
-    def _judge_charges(self, charges: Mapping[UUID, Charged] | None, verdict: Verdict) -> None:
-        verdict.figures.shelves = len(self._shelves)
-        if charges is None:
-            return
+    def _judge_charges(self, charges: Mapping[UUID, Charged], verdict: Verdict) -> None:
         verdict.figures.charges = sum(charged.charges for charged in charges.values())
         for order_id, charged in charges.items():
             if charged.charges > 1:
                 why = f"the card processor charged it {charged.charges} times"
-                verdict.broken.append(Breach(Law.CHARGES, f"order {order_id}", why))
+                verdict.broken.append(Breach(Law.CHARGES, order_named(order_id), why))
+            if charged.refunded.amount > charged.charged.amount:
+                why = f"{charged.charged.amount} was charged, and the processor gave {charged.refunded.amount} back"
+                verdict.broken.append(Breach(Law.TAKEN, order_named(order_id), why))
             if order_id not in self._orders.known:
-                verdict.broken.append(Breach(Law.MONEY, f"order {order_id}", "it was charged, and there is no order"))
+                verdict.broken.append(Breach(Law.MONEY, order_named(order_id), "it was charged, and there is no order"))
 
     def _judge_orders(self, charges: Mapping[UUID, Charged] | None, verdict: Verdict) -> None:
         figures = verdict.figures
-        setting_aside = dict(self._shelves.reserved())
-        for order_id in setting_aside.keys() - self._orders.known.keys():
-            why = f"goods are set aside at {setting_aside[order_id]}, and there is no order"
-            verdict.broken.append(Breach(Law.GOODS, f"order {order_id}", why))
+        figures.shelves, figures.movements = len(self._shelves), self._shelves.movements
+        for order_id in self._shelves.orders():
+            if order_id not in self._orders.known:
+                why = "goods were set aside for it, and there is no order"
+                verdict.broken.append(Breach(Law.HANDED_OUT, order_named(order_id), why))
         for order_id, order in self._orders.known.items():
             figures.orders += 1
-            of = f"order {order_id}"
             unsettled = order.unsettled
             if unsettled is None and order_id in self._orders.changed:
                 unsettled = "it moved while it was looked at"
-            if unsettled is None and (stream := setting_aside.get(order_id)) is not None:
-                unsettled = f"it is {order.status}, and goods are still set aside for it at {stream}"
+            # The goods of a confirmed order are sold a moment after it has ended
+            waiting = self._shelves.set_aside_for(order_id)
+            if unsettled is None and waiting and order.status == "confirmed":
+                unsettled = f"it is confirmed, and {waiting} pieces are still set aside for it"
             if unsettled is not None:
-                verdict.unsettled.append(Breach(Law.ENDS, of, unsettled))
+                verdict.unsettled.append(Breach(Law.ENDS, order_named(order_id), unsettled))
                 continue
             figures.settled += 1
             self._judge_money(order_id, order, charges, verdict)
+            self._judge_goods(order_id, order, verdict)
 
     def _judge_money(
         self, order_id: UUID, order: KnownOrder, charges: Mapping[UUID, Charged] | None, verdict: Verdict
@@ -131,19 +140,25 @@ class Books:
         figures.captured += captured
         figures.refunded += refunded
         figures.confirmed += order.value
-        of = f"order {order_id}"
+        owed = f"as it is {order.status} {order.value.amount} is owed"
         if captured - refunded != order.value:
-            why = (
-                f"{captured.amount} was captured and {refunded.amount} refunded, and as it is {order.status} "
-                f"{order.value.amount} is owed"
-            )
-            verdict.broken.append(Breach(Law.MONEY, of, why))
+            why = f"{captured.amount} was captured and {refunded.amount} refunded, and {owed}"
+            verdict.broken.append(Breach(Law.MONEY, order_named(order_id), why))
         if charges is None:
             return
-        charged = charges.get(order_id, Charged(0, ZERO, ZERO))
+        charged = charges.get(order_id, UNCHARGED)
         if charged.charged - charged.refunded != order.value:
             why = (
-                f"the card processor charged {charged.charged.amount} and gave back {charged.refunded.amount}, and as "
-                f"it is {order.status} {order.value.amount} is owed"
+                f"the card processor charged {charged.charged.amount} and gave back {charged.refunded.amount}, and "
+                f"{owed}"
             )
-            verdict.broken.append(Breach(Law.MONEY, of, why))
+            verdict.broken.append(Breach(Law.MONEY, order_named(order_id), why))
+
+    def _judge_goods(self, order_id: UUID, order: KnownOrder, verdict: Verdict) -> None:
+        sold, waiting = self._shelves.sold_to(order_id), self._shelves.set_aside_for(order_id)
+        verdict.figures.sold += sold
+        if sold != order.goods or waiting:
+            why = f"as it is {order.status}, {order.goods} pieces are the customer's; {sold} were sold"
+            if waiting:
+                why = f"{why} and {waiting} are still set aside"
+            verdict.broken.append(Breach(Law.HANDED_OUT, order_named(order_id), why))

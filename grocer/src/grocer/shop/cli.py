@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import re
 import sys
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 import uvloop
+from colonnade.messages.codec import MalformedMessage, NewerVersion
 from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.persistence.store import StoreFailed
 from colonnade.world import real_world
@@ -19,7 +21,7 @@ from rich.console import Console
 
 from grocer.laws import Books, Verdict
 from grocer.shop.day import load_day
-from grocer.shop.report import report_on
+from grocer.shop.orders import address_of
 from grocer.shop.run import NotReachable, NotRestocked, Run, settled_verdict
 from grocer.shop.screen import bar, report_json, tables, verdict_json, verdict_table
 
@@ -27,7 +29,7 @@ __all__ = ["app", "main"]
 
 INTERRUPTED = 130
 
-_FAILURES = (NotReachable, NotRestocked, NotAStore, NewerStore, StoreFailed)
+_FAILURES = (NotReachable, NotRestocked, NotAStore, NewerStore, StoreFailed, MalformedMessage, NewerVersion)
 
 _Data = Annotated[
     Path,
@@ -36,6 +38,9 @@ _Data = Annotated[
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 DATA = Path(".colonnade")
+
+_RUN_ID = re.compile(r"[!-~]{1,200}")
+"""Fits, with a basket behind it, into an Idempotency-Key."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,12 +63,25 @@ def _speed(text: str) -> float:
     return speed
 
 
+def _url(text: str) -> str:
+    try:
+        return address_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
+
+
+def _run_id(text: str) -> str:
+    if not _RUN_ID.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is no run; give 1 to 200 visible ASCII characters, without spaces.")
+    return text
+
+
 @app.command()
 def shop(
     speed: Annotated[
         float, typer.Option(parser=_speed, metavar="NUMBER|max", help="How many times as fast as on the day.")
     ] = "60",  # type: ignore[assignment]  # typer parses defaults too
-    url: Annotated[str, typer.Option(help="Where Grocer is.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, typer.Option(parser=_url, metavar="URL", help="Where Grocer is.")] = "http://127.0.0.1:8000",
     seed: Annotated[int, typer.Option(help="What the pauses between attempts are drawn from.")] = 2017,
     limit: Annotated[
         int | None, typer.Option("--limit", "-l", min=1, help="The day's first baskets only.", show_default=False)
@@ -72,6 +90,7 @@ def shop(
         str | None,
         typer.Option(
             "--run",
+            parser=_run_id,
             metavar="ID",
             help="The run's name; given again, nothing is ordered twice.",
             show_default="a fresh one",
@@ -84,7 +103,7 @@ def shop(
 
     At speed 60 the day takes 24 minutes. Requests are tried again under the same Idempotency-Key, run/basket.
 
-    The exit status is 1 when a law is broken, something has not settled, or a basket got no answer.
+    The exit status is 1 when a law is broken, an order has not ended in time, or nobody knows what became of a basket.
 
     [bold]Examples[/bold]
 
@@ -105,7 +124,7 @@ def shop(
         await playing.play(baskets, speed)
 
     interrupted = not _finished(play())
-    report = report_on(playing.outcomes, playing.ends)
+    report = playing.report()
     if as_json:
         sys.stdout.buffer.write(report_json(playing.id, report, playing.verdict) + b"\n")
     else:
@@ -113,10 +132,11 @@ def shop(
         if playing.verdict is not None:
             console.print(verdict_table(playing.verdict))
     if interrupted:
-        typer.echo(f"Interrupted; go on with --run {playing.id}.", err=True)
+        done = f"{len(playing.outcomes)} of {len(baskets)} baskets were played"
+        typer.echo(f"Interrupted: {done}; go on with --run {playing.id}.", err=True)
         raise typer.Exit(INTERRUPTED)
     verdict = playing.verdict
-    if report.unanswered or verdict is None or verdict.broken or verdict.unsettled:
+    if not report.is_complete or verdict is None or verdict.broken or playing.unsettled:
         raise typer.Exit(1)
 
 
@@ -133,7 +153,7 @@ def laws(
 
     What always holds is judged at any time; the rest for what has settled, and what has not is named.
 
-    The exit status is 1 when a law is broken.
+    The exit status is 1 when a law is broken, or with --settled when something has not settled in time.
 
     [bold]Examples[/bold]
 
@@ -169,7 +189,7 @@ def _finished(work: Coroutine[Any, Any, None]) -> bool:
         return False
     except FileNotFoundError as error:
         _fail(f"{error} Name Grocer's data directory with --data.")
-    except (*_FAILURES, ValueError) as error:
+    except _FAILURES as error:
         _fail(error)
     return True
 
@@ -194,4 +214,4 @@ class _Seeded:
 
 def main() -> None:
     """Run the program."""
-    app()
+    app(prog_name="grocer")

@@ -42,14 +42,8 @@ def schedule(baskets: Sequence[Basket], run: str, speed: float) -> Iterator[Visi
     )
 
 
-async def play(
-    visits: Iterable[Visit], orders: OrdersApi, world: World, saw: Callable[[Outcome], None]
-) -> list[Outcome]:
-    """Let the customers come, each when due or as soon as one of `IN_FLIGHT` tills is free, and return every outcome.
-
-    `saw` is told of each outcome as it becomes known.
-    """
-    outcomes: list[Outcome] = []
+async def play(visits: Iterable[Visit], orders: OrdersApi, world: World, saw: Callable[[Outcome], None]) -> None:
+    """Let the customers come, each when due or as soon as one of `IN_FLIGHT` tills is free; tell `saw` each outcome."""
     tills = asyncio.Semaphore(IN_FLIGHT)
 
     async def visit(basket: Basket, key: str) -> None:
@@ -57,7 +51,6 @@ async def play(
             outcome = await orders.place(basket, key)
         finally:
             tills.release()
-        outcomes.append(outcome)
         saw(outcome)
 
     started = world.clock.monotonic()
@@ -67,28 +60,25 @@ async def play(
                 await world.sleep(wait)
             await tills.acquire()
             group.create_task(visit(basket, key))
-    return outcomes
 
 
 async def follow(
-    placed: Sequence[Placed], orders: OrdersApi, deadline: float, saw: Callable[[Order | None], None]
-) -> dict[Placed, Order | None]:
-    """How each order ended, or how it stood at `deadline` (monotonic seconds); None for one that could not be seen.
+    placed: Sequence[Placed], orders: OrdersApi, deadline: float, saw: Callable[[Placed, Order | None], None]
+) -> None:
+    """Tell `saw` how each order ended, or how it stood at `deadline` (monotonic seconds).
 
-    `saw` is told of each order as it is known.
+    An order that could not be seen is None.
     """
-    ends: dict[Placed, Order | None] = {}
     tills = asyncio.Semaphore(IN_FLIGHT)
 
     async def look(outcome: Placed) -> None:
         async with tills:
-            order = ends[outcome] = await orders.ended(outcome.order_id, deadline)
-        saw(order)
+            order = await orders.ended(outcome.order_id, deadline)
+        saw(outcome, order)
 
     async with asyncio.TaskGroup() as group:
         for outcome in placed:
             group.create_task(look(outcome))
-    return ends
 
 
 def _midnight_of(basket: Basket) -> datetime:

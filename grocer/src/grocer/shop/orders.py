@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import aiohttp
 import msgspec
@@ -14,7 +14,17 @@ from grocer.inventory.contracts import Goods
 from grocer.kernel import Money
 from grocer.shop.day import Basket
 
-__all__ = ["Order", "OrdersApi", "Outcome", "Placed", "Problem", "Refused", "Unanswered"]
+__all__ = [
+    "Order",
+    "OrdersApi",
+    "Outcome",
+    "Placed",
+    "Problem",
+    "Refused",
+    "Unanswered",
+    "address_of",
+    "correlation_of",
+]
 
 OPEN_STATUS = "pending"
 """The status of an order that has not ended yet."""
@@ -23,6 +33,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 """Seconds between attempts and between looks at an order, at most: doubled each time, then cut by chance."""
 
 _ATTEMPT_TIMEOUT = aiohttp.ClientTimeout(total=15)
+
+
+def correlation_of(key: str) -> UUID:
+    """The correlation id of the request with an idempotency key: whatever follows from a basket is found by it."""
+    return uuid5(NAMESPACE_URL, f"grocer:{key}")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -113,6 +128,18 @@ class _PlaceOrder(msgspec.Struct, frozen=True):
     lines: list[_OrderLine]
 
 
+def address_of(url: str) -> str:
+    """`url` as the address of a web server, without a slash at its end; raises `ValueError` where it is none."""
+    try:
+        base = urlsplit(url)
+        valid = base.scheme in ("http", "https") and bool(base.hostname) and base.port != 0
+    except ValueError:  # the port is no number
+        valid = False
+    if not valid:
+        raise ValueError(f"{url!r} is not the address of a web server; give one like http://127.0.0.1:8000")
+    return url.rstrip("/")
+
+
 class OrdersApi:
     """Places orders and looks at them at a running system's `url`.
 
@@ -121,18 +148,20 @@ class OrdersApi:
     """
 
     def __init__(self, session: aiohttp.ClientSession, world: World, url: str, patience: float = 120.0) -> None:
-        base = urlsplit(url)
-        if base.scheme not in ("http", "https") or not base.hostname:
-            raise ValueError(f"{url!r} is not the address of a web server; give one like http://127.0.0.1:8000")
+        base = address_of(url)
         self._session, self._world, self._patience = session, world, patience
-        self._orders = f"{url.rstrip('/')}/api/ordering/orders"
-        self._stores = f"{url.rstrip('/')}/api/inventory/stores"
+        self._orders = f"{base}/api/ordering/orders"
+        self._stores = f"{base}/api/inventory/stores"
 
     async def place(self, basket: Basket, key: str) -> Outcome:
         """Order what is in the basket, under an idempotency key that stays the same at every attempt."""
         lines = [_OrderLine(line.product_id, line.quantity) for line in basket.lines]
         body = msgspec.json.encode(_PlaceOrder(basket.customer_id, basket.store_id, lines))
-        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        headers = {
+            "Idempotency-Key": key,
+            "X-Correlation-ID": str(correlation_of(key)),
+            "Content-Type": "application/json",
+        }
         answer = await self._ask("POST", self._orders, headers, body, self._world.clock.monotonic() + self._patience)
         if isinstance(answer, _Silence):
             return Unanswered(basket.basket_id, answer.reason, answer.attempts)

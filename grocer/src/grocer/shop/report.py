@@ -39,6 +39,11 @@ class Report:
     latencies: Mapping[int, float]
     retries: int
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is known of every basket what became of it."""
+        return not self.unanswered and UNSEEN not in self.orders
+
 
 def report_on(outcomes: Sequence[Outcome], ends: Mapping[Placed, Order | None]) -> Report:
     """The report on the outcomes of a run and on how its orders ended; refusals are counted by type and title."""

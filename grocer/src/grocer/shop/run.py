@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from uuid import UUID
 
@@ -12,11 +13,12 @@ import aiohttp
 from colonnade.world import World
 
 from grocer.inventory.contracts import Goods
-from grocer.laws import Books, Verdict
+from grocer.laws import Books, Breach, Verdict
 from grocer.shop.customers import IN_FLIGHT, follow, play, schedule
 from grocer.shop.day import Basket
 from grocer.shop.opening import opening_levels
-from grocer.shop.orders import Order, OrdersApi, Outcome, Placed
+from grocer.shop.orders import Order, OrdersApi, Outcome, Placed, Refused, address_of, correlation_of
+from grocer.shop.report import Report, report_on
 
 __all__ = ["NotReachable", "NotRestocked", "Run", "settled_verdict"]
 
@@ -24,6 +26,8 @@ SETTLED_WITHIN_SECONDS = 120.0
 """How long orders may take to end, and their laws to hold, once all were placed."""
 
 _LOOK_EVERY_SECONDS = 0.25
+
+_GREETING = aiohttp.ClientTimeout(total=5)
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[[object], None]]]
 
@@ -66,16 +70,17 @@ class Run:
     async def play(self, baskets: Sequence[Basket], speed: float) -> None:
         """Let the customers of `baskets` come, and see every order to its end.
 
-        Raises `NotReachable`, `NotRestocked`, `ValueError` for a url or a speed that is none, and what opening the
-        stores in `data` raises.
+        What is known when it is cancelled stays known. Raises `NotReachable`, `NotRestocked`, `ValueError` for a url or
+        a speed that is none, and what opening the stores in `data` raises.
         """
         async with (
-            Books.open(self.data, self.world) as books,
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+            AsyncExitStack() as opened,
         ):
             orders = OrdersApi(session, self.world, self.url)
             visits = schedule(baskets, self.id, speed)
             await self._greet(session)
+            books = await opened.enter_async_context(Books.open(self.data, self.world))
             await self._restock(orders)
             with self.bar("orders placed", len(baskets)) as advance:
 
@@ -85,16 +90,42 @@ class Run:
 
                 await play(visits, orders, self.world, saw)
             deadline = self.world.clock.monotonic() + SETTLED_WITHIN_SECONDS
-            placed = [outcome for outcome in self.outcomes if isinstance(outcome, Placed)]
-            with self.bar("orders ended", len(placed)) as advance:
-                self.ends = await follow(placed, orders, deadline, advance)
-            self.verdict = await settled_verdict(books, self.world, deadline, [each.order_id for each in placed])
+            with self.bar("orders ended", len(self.placed)) as advance:
+
+                def ended(outcome: Placed, order: Order | None) -> None:
+                    self.ends[outcome] = order
+                    advance(outcome)
+
+                await follow(self.placed, orders, deadline, ended)
+            self.verdict = await settled_verdict(books, self.world, deadline, self._told())
+
+    @property
+    def placed(self) -> Sequence[Placed]:
+        """The baskets that became orders."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Placed)]
+
+    @property
+    def unsettled(self) -> Sequence[Breach]:
+        """What has not settled of this run's own orders."""
+        return self.verdict.unsettled_among([each.order_id for each in self.placed]) if self.verdict else ()
+
+    def report(self) -> Report:
+        """The numbers so far; an order that nobody has looked at yet counts as not seen."""
+        return report_on(self.outcomes, {outcome: self.ends.get(outcome) for outcome in self.placed})
+
+    def _told(self) -> Mapping[UUID, UUID | None]:
+        return {
+            correlation_of(f"{self.id}/{each.basket_id}"): each.order_id if isinstance(each, Placed) else None
+            for each in self.outcomes
+            if isinstance(each, Placed | Refused)
+        }
 
     async def _greet(self, session: aiohttp.ClientSession) -> None:
         try:
-            async with session.get(f"{self.url.rstrip('/')}/health/ready", timeout=aiohttp.ClientTimeout(5)) as answer:
-                if answer.status != 200:
-                    raise NotReachable(self.url, f"it is not ready: {answer.status} {answer.reason}")
+            async with session.get(f"{address_of(self.url)}/health/ready", timeout=_GREETING) as answer:
+                # One that starts, or is overloaded, answers a little later
+                if answer.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
+                    raise NotReachable(self.url, f"something else does: {answer.status} {answer.reason}")
         except aiohttp.ClientConnectorError as error:
             reason = os.strerror(error.errno).lower() if error.errno else f"{error}"
             raise NotReachable(self.url, reason) from None
@@ -121,10 +152,19 @@ class Run:
                 raise failures.exceptions[0] from None
 
 
-async def settled_verdict(books: Books, world: World, deadline: float, accepted: Sequence[UUID] = ()) -> Verdict:
-    """The verdict once everything has settled or a law is broken, or as it stands at `deadline` (monotonic seconds)."""
+async def settled_verdict(
+    books: Books, world: World, deadline: float, baskets: Mapping[UUID, UUID | None] | None = None
+) -> Verdict:
+    """The verdict once all has settled or a law is broken, or as it stands at `deadline` (monotonic seconds).
+
+    With `baskets`, as in `Books.judge`, only their orders are waited for.
+    """
     while True:
-        verdict = await books.judge(accepted)
-        if verdict.broken or not verdict.unsettled or world.clock.monotonic() >= deadline:
+        started = world.clock.monotonic()
+        verdict = await books.judge(baskets)
+        own = [order_id for order_id in baskets.values() if order_id is not None] if baskets is not None else None
+        unsettled = verdict.unsettled if own is None else verdict.unsettled_among(own)
+        if verdict.broken or not unsettled or world.clock.monotonic() >= deadline:
             return verdict
-        await world.sleep(_LOOK_EVERY_SECONDS)
+        # Long books take long to look at: at least half of the time is left to the system itself
+        await world.sleep(max(_LOOK_EVERY_SECONDS, world.clock.monotonic() - started))

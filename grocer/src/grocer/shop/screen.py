@@ -49,9 +49,11 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     """The laws with what was judged, then what breaks them and what has not settled, by name."""
     figures = verdict.figures
     judged = {
-        Law.GOODS: f"{figures.shelves} shelves",
-        Law.CHARGES: f"{figures.charges} charges",
+        Law.GOODS: f"{figures.movements} movements on {figures.shelves} shelves",
+        Law.CHARGES: f"{figures.charges} charges" if figures.charges is not None else "no ledger is here",
+        Law.TAKEN: f"{figures.charges} charges" if figures.charges is not None else "no ledger is here",
         Law.MONEY: f"{figures.captured.amount:,.2f} - {figures.refunded.amount:,.2f} = {figures.confirmed.amount:,.2f}",
+        Law.HANDED_OUT: f"{figures.sold} pieces",
         Law.ENDS: f"{figures.settled} of {figures.orders} orders",
         Law.BASKETS: f"{figures.orders} orders",
     }
@@ -107,10 +109,12 @@ def verdict_json(verdict: Verdict) -> dict[str, object]:
         "orders": figures.orders,
         "orders_settled": figures.settled,
         "shelves": figures.shelves,
+        "movements": figures.movements,
         "charges": figures.charges,
         "captured": figures.captured.amount,
         "refunded": figures.refunded.amount,
         "confirmed": figures.confirmed.amount,
+        "pieces_sold": figures.sold,
     }
 
 
