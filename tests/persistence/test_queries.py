@@ -48,6 +48,12 @@ async def test_a_short_query_takes_no_turn_of_the_loop(store: SqliteStore) -> No
     assert await turns_during(asyncio.ensure_future(store.query([(COUNT, [10])]))) == 1
 
 
+async def test_a_short_query_stays_short_however_often_it_is_asked(store: SqliteStore) -> None:
+    """Only what one query takes makes it long, not what all of its kind have taken together."""
+    for _ in range(2_000):
+        assert await turns_during(asyncio.ensure_future(store.query([(COUNT, [10])]))) == 1
+
+
 async def test_a_long_query_holds_up_nobody(store: SqliteStore) -> None:
     """The loop goes on while a long query runs, the first time and when it is known to be long."""
     for _ in range(2):

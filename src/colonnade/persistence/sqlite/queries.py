@@ -1,6 +1,7 @@
 """Queries: short ones where they are asked, long ones in threads, each with a connection that only reads."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,8 +27,10 @@ _STEPS_BETWEEN_LOOKS = 10_000
 """After how many steps of SQLite's machine a query looks whether anybody still waits for it: under a millisecond."""
 
 
-_SHORT_STEPS = 4_000
-"""So many steps of SQLite's machine, a fifth of a millisecond, cost less than two hand-overs to and from a thread."""
+_SHORT_STEPS = 1_000
+_SHORT_LOOKS = 4
+"""So many thousand steps of SQLite's machine, a fifth of a millisecond, cost less than two hand-overs to and from a
+thread. SQLite counts the steps of a compiled statement over all of its runs, so that the first look may come at once."""
 
 _LONG_KEPT = 500
 
@@ -75,16 +78,13 @@ class ShortQueries:
 
     def _rows(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]] | None:
         try:
-            return rows_of(self._connection, statements, _at_once, _SHORT_STEPS)
+            looks = count(1)
+            return rows_of(self._connection, statements, lambda: next(looks) > _SHORT_LOOKS, _SHORT_STEPS)
         except apsw.InterruptError:
             if len(self._long) >= _LONG_KEPT:
                 self._long.clear()
             self._long.update(sql for sql, _ in statements)
             return None
-
-
-def _at_once() -> bool:
-    return True
 
 
 class _Thread:
