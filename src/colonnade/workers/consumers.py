@@ -18,6 +18,7 @@ from colonnade.persistence.outgoing import reply_effect
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.store import DueMessage, Store, VersionConflict
 from colonnade.persistence.unit import Answer, Defer, Effect, Handled, Unit
+from colonnade.workers.reply_keys import ReplyKey
 from colonnade.world import World
 
 __all__ = [
@@ -128,7 +129,7 @@ class CommandConsumer:
         if envelope.replyto is None or envelope.replykey is None:
             await self._carry_out_unasked(envelope, context, handled)
             return
-        step = _Step.of(envelope.replyto, envelope.replykey)
+        step = _Step.of(envelope.replyto, ReplyKey.parse(envelope.replykey))
         if step.undoes:
             await self._undo(step, envelope, context, handled)
         else:
@@ -242,11 +243,9 @@ class _Step:
     undone: str
 
     @classmethod
-    def of(cls, reply_to: str, reply_key: str) -> "_Step":
-        consumer, key, token = reply_key.split("|", 2)
-        step, _, direction = token.rpartition("|")
-        name = f"{reply_to}|{consumer}|{key}|{step}"
-        return cls(direction == "undo", f"done|{name}", f"undone|{name}")
+    def of(cls, reply_to: str, asked: ReplyKey) -> "_Step":
+        name = f"{reply_to}|{asked.consumer}|{asked.key}|{asked.step}"
+        return cls(asked.undo, f"done|{name}", f"undone|{name}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from colonnade.persistence.store import DueMessage, Store
 from colonnade.persistence.unit import DisarmTimer, Handled
 from colonnade.persistence.work import work_at_hand
 from colonnade.workers.consumers import NotYet
+from colonnade.workers.reply_keys import ReplyKey
 from colonnade.workers.sagas.history import StoredMessage
 from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance, StepState
 from colonnade.workers.sagas.messages import CANCEL, CONTROL, TIMEOUT, SagaCancel, SagaControl, SagaTimeout, timer_name
@@ -144,13 +145,12 @@ class SagaConsumer:
 
     async def _replied(self, envelope: Envelope, context: Context) -> None:
         assert envelope.replykey is not None
-        _, key, token = envelope.replykey.split("|", 2)
-        step, _, direction = token.rpartition("|")
-        undo = direction == "undo"
-        instance = await self._instance(key)
+        asked = ReplyKey.parse(envelope.replykey)
+        instance = await self._instance(asked.key)
         reply = Reply.decode(envelope.data)
-        asks = instance.answered(step, undo=undo, code=reply.refused, detail=reply.detail or "")
-        self._disarm_answered(instance, step, undo=undo)
+        ask = Ask(asked.step, asked.undo)
+        asks = instance.answered(ask, asked.number, code=reply.refused, detail=reply.detail or "")
+        self._disarm_answered(instance, ask)
         self._send(instance, asks, context)
 
     async def _until_settled(self, due: DueMessage) -> None:
@@ -169,7 +169,7 @@ class SagaConsumer:
         instance = await self._instance(key)
         step = timeout.step
         if step not in (COMPLETED_STEP, FAILED_STEP):
-            self._send(instance, instance.timed_out(step, undo=timeout.undo), context)
+            self._send(instance, instance.timed_out(Ask(step, timeout.undo), timeout.number), context)
         elif instance.end is None and instance.steps.get(step) is StepState.ASKED:
             # It is not known whether that was done, and there is nothing to undo it with
             command = instance.plan.completed.name if instance.plan.completed and step == COMPLETED_STEP else step
@@ -196,8 +196,8 @@ class SagaConsumer:
             case "skip":
                 step = control.step or ""
                 asks = instance.skip(step)
-                self._disarm_answered(instance, step, undo=False)
-                self._disarm_answered(instance, step, undo=True)
+                self._disarm_answered(instance, Ask(step))
+                self._disarm_answered(instance, Ask(step, undo=True))
             case "compensate":
                 asks = instance.compensate_by_hand()
             case "close":
@@ -207,7 +207,8 @@ class SagaConsumer:
     def _send(self, instance: SagaInstance, asks: Sequence[Ask], context: Context) -> None:
         work_at_hand().effects.extend(self._sender.effects(instance, asks, context))
 
-    def _disarm_answered(self, instance: SagaInstance, step: str, *, undo: bool) -> None:
+    def _disarm_answered(self, instance: SagaInstance, ask: Ask) -> None:
         """Forget the timer of what is outstanding no more; what is asked for anew in this unit sets it again."""
-        if instance.steps.get(step) is not (StepState.UNDOING if undo else StepState.ASKED):
-            work_at_hand().effects.append(DisarmTimer(timer_name(self.name, str(instance.id), step, undo=undo)))
+        if not instance.awaits(ask):
+            timer = timer_name(self.name, str(instance.id), ask.step, undo=ask.undo)
+            work_at_hand().effects.append(DisarmTimer(timer))

@@ -97,6 +97,7 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         self.end: End | None = None
         self.closed = False
         self.started: SagaStarted | None = None
+        self._times: dict[tuple[str, bool], int] = {}
 
     @property
     def plan(self) -> SagaStarted:
@@ -113,24 +114,37 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         self.record(started)
         return self._go_on()
 
-    def answered(self, step: str, *, undo: bool, code: str | None, detail: str) -> list[Ask]:
-        """A command was done, or refused with `code`. Answers that come again or change nothing any more are ignored.
+    def times_asked(self, ask: Ask) -> int:
+        """How often that was asked for."""
+        return self._times.get((ask.step, ask.undo), 0)
 
-        An undoing that was given up and is done after all is good news, even after the end.
+    def awaits(self, ask: Ask) -> bool:
+        """Whether that was asked for and has no answer."""
+        return self.steps.get(ask.step) is (StepState.UNDOING if ask.undo else StepState.ASKED)
+
+    def answered(self, ask: Ask, number: int, *, code: str | None, detail: str) -> list[Ask]:
+        """What was asked for the `number`th time was done, or refused with `code`.
+
+        Answers that come again or change nothing any more are ignored; so is a refusal of what was asked for anew
+        meanwhile, for its answer will come. An undoing that was given up and is done after all is good news, even
+        after the end.
         """
-        state = self.steps.get(step)
-        late_undoing = undo and code is None and state is StepState.UNDO_FAILED and not self.closed
-        awaited = StepState.UNDOING if undo else StepState.ASKED
-        if not late_undoing and (self.end is not None or state is not awaited):
+        if code is None:
+            late_undoing = ask.undo and self.steps.get(ask.step) is StepState.UNDO_FAILED and not self.closed
+        else:
+            late_undoing = False
+            if number < self.times_asked(ask):
+                return []
+        if not late_undoing and (self.end is not None or not self.awaits(ask)):
             return []
-        self.record(StepAnswered(step, undo, code, detail))
-        if undo or code is None or self.phase not in (Phase.RUNNING, Phase.COMPLETING):
+        self.record(StepAnswered(ask.step, ask.undo, code, detail))
+        if ask.undo or code is None or self.phase not in (Phase.RUNNING, Phase.COMPLETING):
             return self._go_on()
-        return self._compensate(step, code, detail)
+        return self._compensate(ask.step, code, detail)
 
-    def timed_out(self, step: str, *, undo: bool) -> list[Ask]:
+    def timed_out(self, ask: Ask, number: int) -> list[Ask]:
         """Nobody answered in time: a step counts as perhaps done, an undoing as failed."""
-        return self.answered(step, undo=undo, code=TIMED_OUT, detail="there was no answer in time")
+        return self.answered(ask, number, code=TIMED_OUT, detail="there was no answer in time")
 
     def cancel(self, why: str) -> list[Ask]:
         """Stop and undo; one that is completing already is stopped by the refusal of its completion, or not at all."""
@@ -200,6 +214,7 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
                 self.started = event
                 self.steps = {step.id: StepState.WAITING for stage in event.stages for step in stage}
             case StepAsked():
+                self._times[event.step, event.undo] = self._times.get((event.step, event.undo), 0) + 1
                 self.steps[event.step] = StepState.UNDOING if event.undo else StepState.ASKED
                 if event.step == COMPLETED_STEP:
                     self.phase = Phase.COMPLETING
@@ -219,7 +234,8 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
                 self.why = self.why or Why(event.step, event.code, event.detail)
                 self.phase, self.end, self.closed = Phase.COMPENSATING, None, False
                 for step, state in self.steps.items():
-                    if state is StepState.UNDO_FAILED:
+                    # What was being undone when somebody closed it was answered, if at all, to nobody
+                    if state in (StepState.UNDO_FAILED, StepState.UNDOING):
                         self.steps[step] = StepState.UNKNOWN
             case SagaEnded():
                 self.phase, self.end, self.closed = Phase.ENDED, event.end, event.by_hand

@@ -8,6 +8,7 @@ import msgspec
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
 from colonnade.persistence.unit import ArmTimer, Deliver
+from colonnade.workers.reply_keys import ReplyKey
 from colonnade.world import World
 
 __all__ = [
@@ -30,11 +31,11 @@ CONTROL = "colonnade.SagaControl"
 
 
 class SagaTimeout(msgspec.Struct, frozen=True):
-    """A step, or its undoing, was due at a moment (microseconds since 1970-01-01T00:00:00Z)."""
+    """What was asked for the `number`th time, a step or its undoing, was to be answered by now."""
 
     step: str
     undo: bool
-    due: int
+    number: int
 
 
 class SagaCancel(msgspec.Struct, frozen=True):
@@ -60,13 +61,12 @@ def timer_name(saga: str, key: str, step: str, *, undo: bool) -> str:
     return f"saga/{saga}/{key}/{step}/{'undo' if undo else 'do'}"
 
 
-def timeout_timer(
-    saga: str, key: str, step: str, due: int, service: str, context: Context, world: World, *, undo: bool
-) -> ArmTimer:
-    """What tells a saga at `due` (microseconds) that there was no answer."""
-    data = msgspec.json.encode(SagaTimeout(step, undo, due))
-    envelope = _own_message(service, TIMEOUT, key, data, context, world)
-    return ArmTimer(timer_name(saga, key, step, undo=undo), due, Deliver(consumer_of(saga), key, envelope, "timers"))
+def timeout_timer(saga: str, asked: ReplyKey, due: int, service: str, context: Context, world: World) -> ArmTimer:
+    """What tells a saga at `due` (microseconds since 1970-01-01T00:00:00Z) that there was no answer."""
+    data = msgspec.json.encode(SagaTimeout(asked.step, asked.undo, asked.number))
+    envelope = _own_message(service, TIMEOUT, asked.key, data, context, world)
+    name = timer_name(saga, asked.key, asked.step, undo=asked.undo)
+    return ArmTimer(name, due, Deliver(asked.consumer, asked.key, envelope, "timers"))
 
 
 def control_message(saga: str, id: UUID, control: SagaControl, service: str, world: World) -> Deliver:

@@ -14,6 +14,7 @@ from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.unit import Effect
+from colonnade.workers.reply_keys import ReplyKey
 from colonnade.workers.sagas.history import SagaStarted, StoredMessage, StoredStep
 from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance
 from colonnade.workers.sagas.messages import consumer_of, timeout_timer
@@ -72,12 +73,9 @@ class SagaSender:
                     expires = due
             assert command is not None
             key = str(instance.id)
-            effects.append(self._command(key, ask, command, now, expires, context))
-            effects.append(
-                timeout_timer(
-                    self.name, key, ask.step, due, self.routes.service, context, self.world, undo=ask.undo
-                )
-            )  # fmt: skip
+            asked = ReplyKey(consumer_of(self.name), key, ask.step, ask.undo, instance.times_asked(ask))
+            effects.append(self._command(asked, command, now, expires, context))
+            effects.append(timeout_timer(self.name, asked, due, self.routes.service, context, self.world))
         return effects
 
     def _failed_command(self, instance: SagaInstance) -> StoredMessage | None:
@@ -89,10 +87,10 @@ class SagaSender:
         return self._stored(failed(instance.why)) if failed is not None else None
 
     def _command(
-        self, key: str, ask: Ask, command: StoredMessage, now: int, expires: int | None, context: Context
+        self, asked: ReplyKey, command: StoredMessage, now: int, expires: int | None, context: Context
     ) -> Effect:
         id = self.world.ids.new()
-        subject = f"{self.name}/{key}"
+        subject = f"{self.name}/{asked.key}"
         envelope = Envelope(
             specversion="1.0",
             id=id,
@@ -108,7 +106,7 @@ class SagaSender:
             traceparent=context.traceparent,
             notafter=datetime_of(expires) if expires is not None else None,
             replyto=self.routes.service,
-            replykey=f"{consumer_of(self.name)}|{key}|{ask.step}|{'undo' if ask.undo else 'do'}",
+            replykey=str(asked),
         ).encode()
         return self.routes.command(self.codec.names.class_of(command.name), subject, id, envelope)
 
