@@ -323,9 +323,9 @@ async def test_following_ends_at_its_deadline(ordering: Ordering, orders: Orders
     assert order.is_open
 
 
-def order_of(status: str, total: str) -> Order:
+def order_of(status: str, total: str, reason: str | None = None) -> Order:
     """An order as it was looked at."""
-    return Order(status, Money(Decimal(total)))
+    return Order(status, Money(Decimal(total)), reason)
 
 
 def test_a_report_adds_up() -> None:
@@ -336,7 +336,7 @@ def test_a_report_adds_up() -> None:
     ends = {
         placed(1): order_of("confirmed", "3.18"),
         placed(2): order_of("confirmed", "10.00"),
-        placed(3): order_of("rejected", "5.00"),
+        placed(3): order_of("rejected", "5.00", "take payment: The card was declined. (order_id=3)"),
         placed(4): None,
     }
     report = report_on([*ends, *refused, unanswered], ends)
@@ -344,6 +344,7 @@ def test_a_report_adds_up() -> None:
     assert {status: (ended.count, str(ended.total.amount)) for status, ended in report.orders.items()} == {
         "confirmed": (2, "13.18"), "rejected": (1, "5.00"), UNSEEN: (1, "0.00"),
     }  # fmt: skip
+    assert report.rejections == {"take payment: The card was declined.": 1}
     assert report.refusals == {Problem("ordering.EmptyOrder", "An order has a line.", 422): 2}
     assert report.unanswered == [unanswered]
     assert report.latencies == {50: 0.010, 95: 0.040, 99: 0.040, 100: 0.040}
@@ -358,13 +359,17 @@ def test_a_report_of_nothing_is_empty() -> None:
 
 def test_a_report_is_shown_as_tables() -> None:
     """What a person reads: statuses with dollars, refusals by type, baskets without an answer, latencies."""
-    ends = {placed(1): order_of("confirmed", "1234.50")}
+    ends = {
+        placed(1): order_of("confirmed", "1234.50"),
+        placed(2): order_of("rejected", "3.00", "take payment: The card was declined. (order_id=2)"),
+    }
     refused = Refused(5, Problem("ordering.EmptyOrder", "An order has a line.", 422, "order 5"), 0.005, 1)
     unanswered = Unanswered(7, "500 Internal Server Error", 9)
     screen = StringIO()
     Console(file=screen, width=100).print(tables(report_on([*ends, refused, unanswered], ends)))
     for text in (
-        "3 baskets",
+        "4 baskets",
+        "take payment: The card was declined. ",
         "confirmed",
         "1,234.50",
         "422 ordering.EmptyOrder",

@@ -50,10 +50,11 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the shop asks of an order: where it stands and what it costs."""
+    """What the shop asks of an order: where it stands, what it costs, and why it was rejected."""
 
     status: str
     total: Money
+    reason: str | None = None
 
     @property
     def is_open(self) -> bool:

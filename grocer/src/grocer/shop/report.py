@@ -28,12 +28,14 @@ class Ended:
 class Report:
     """A run: every basket is an order, a refusal or unanswered, so the three add up to `baskets`.
 
+    `rejections` says what was in the way of the orders that were rejected.
     `latencies` has the seconds of answered attempts by percentile; it is empty when nothing was answered. `retries`
     counts attempts beyond the first.
     """
 
     baskets: int
     orders: Mapping[str, Ended]
+    rejections: Mapping[str, int]
     refusals: Mapping[Problem, int]
     unanswered: Sequence[Unanswered]
     latencies: Mapping[int, float]
@@ -53,6 +55,8 @@ def report_on(outcomes: Sequence[Outcome], ends: Mapping[Placed, Order | None]) 
         for outcome in outcomes
         if isinstance(outcome, Refused)
     )
+    # What a reason has in brackets is of one order
+    rejections = Counter(order.reason.partition(" (")[0] for order in ends.values() if order and order.reason)
     totals_by_status: dict[str, list[Money]] = {}
     for order in ends.values():
         status, total = (order.status, order.total) if order else (UNSEEN, ZERO)
@@ -62,6 +66,7 @@ def report_on(outcomes: Sequence[Outcome], ends: Mapping[Placed, Order | None]) 
         orders={
             status: Ended(len(totals), reduce(add, totals, ZERO)) for status, totals in sorted(totals_by_status.items())
         },
+        rejections=dict(rejections.most_common()),
         refusals=dict(refusals.most_common()),
         unanswered=[outcome for outcome in outcomes if isinstance(outcome, Unanswered)],
         latencies={percent: _percentile(answered, percent) for percent in (50, 95, 99, 100)} if answered else {},

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from grocer.laws import Breach, Law, Verdict
@@ -29,16 +29,22 @@ def bar(console: Console, what: str, total: int) -> Iterator[Callable[[object], 
 
 def tables(report: Report) -> RenderableType:
     """The report as tables: orders by status with their money, refusals by name, what was not answered, latencies."""
-    orders = Table("orders", "count", "dollars", title=f"{report.baskets} baskets", title_justify="left")
+    orders = Table("orders", *_numbers("count", "dollars"), title=f"{report.baskets} baskets", title_justify="left")
     for status, ended in report.orders.items():
         orders.add_row(status, str(ended.count), f"{ended.total.amount:,.2f}")
+    for reason, count in report.rejections.items():
+        orders.add_row(f"  {reason}", str(count), "", style="dim")
     for problem, count in report.refusals.items():
         orders.add_row(f"refused: {problem.status} {problem.type}", str(count), "", style="yellow")
     for outcome in report.unanswered:
         orders.add_row(f"no answer for {outcome.basket_id}: {outcome.reason}", "1", "", style="red")
-    latencies = Table(*(_name_of(percent) for percent in report.latencies), "retries")
+    latencies = Table(*_numbers(*(_name_of(percent) for percent in report.latencies), "retries"))
     latencies.add_row(*(f"{seconds * 1000:.1f} ms" for seconds in report.latencies.values()), str(report.retries))
     return Group(orders, latencies)
+
+
+def _numbers(*names: str) -> Iterator[Column]:
+    return (Column(name, justify="right") for name in names)
 
 
 def _name_of(percent: int) -> str:
@@ -84,6 +90,7 @@ def report_json(run: str, report: Report, verdict: Verdict | None) -> bytes:
             "orders": {
                 status: {"count": ended.count, "total": ended.total.amount} for status, ended in report.orders.items()
             },
+            "rejections": report.rejections,
             "refusals": [
                 {"status": problem.status, "type": problem.type, "title": problem.title, "count": count}
                 for problem, count in report.refusals.items()
