@@ -124,7 +124,7 @@ def test_an_order_that_a_customer_takes_back_leaves_the_laws_whole(grocer: Groce
 def test_people_see_tables(grocer: Grocer) -> None:
     """Without --json a run ends with its orders, its latencies and the laws."""
     shown = run("shop", "--speed", "max", "--limit", "3", "--url", grocer.url, data=grocer.data)
-    assert shown.returncode == 0
+    assert shown.returncode == 0, shown.stdout + shown.stderr
     assert re.match(r"run [0-9a-f-]{36}\n", shown.stdout)
     assert all(word in shown.stdout for word in ("3 baskets", "p99", "retries", "nobody is charged twice"))
 

@@ -92,10 +92,11 @@ class Ordering:
         if fault == "lost":
             assert request.transport is not None
             request.transport.abort()
-        return web.json_response({"id": str(order_id)}, status=201)
+        return web.json_response({"id": str(order_id)}, status=201, headers={"Colonnade-Token": f"seen {order_id}"})
 
     async def look(self, request: web.Request) -> web.Response:
         order_id = request.match_info["id"]
+        assert request.headers["Colonnade-Token"] == f"seen {order_id}"
         ends = self.ends.get(order_id, ["confirmed"])
         status = ends.pop(0) if len(ends) > 1 else ends[0]
         if status == "gone":
@@ -164,6 +165,7 @@ async def test_a_basket_becomes_an_order(ordering: Ordering, orders: OrdersApi) 
     outcome = await orders.place(basket_of(64), "monday/64")
     assert isinstance(outcome, Placed)
     assert (outcome.basket_id, outcome.order_id, outcome.attempts) == (64, UUID(int=1), 1)
+    assert outcome.token == f"seen {UUID(int=1)}"
     assert outcome.seconds > 0
     [(key, body)] = ordering.requests
     assert key == "monday/64"
@@ -297,7 +299,7 @@ async def test_cancelled_customers_leave_nothing_behind(ordering: Ordering, orde
 
 def placed(number: int) -> Placed:
     """An order that was placed."""
-    return Placed(number, UUID(int=number), 0.010 * number, attempts=1)
+    return Placed(number, UUID(int=number), 0.010 * number, attempts=1, token=f"seen {UUID(int=number)}")
 
 
 async def test_orders_are_followed_to_their_end(ordering: Ordering, orders: OrdersApi) -> None:

@@ -36,5 +36,8 @@ class Dispatch(Protocol):
     async def answer(self, scope: str) -> StoredAnswer | None:
         """The answer kept for an idempotent request."""
 
+    async def end(self) -> int:
+        """The position of the last event in the service's log."""
+
     def origin(self, refusal: Refusal) -> str:
         """The service that a refusal belongs to."""

@@ -198,7 +198,7 @@ class ServiceApp:
     ) -> _Answered:
         before = await self._dispatch.answer(scope)
         if before is not None:
-            return _replayed(before, fingerprint)
+            return await self._again(before, fingerprint)
 
         def close(outcome: Outcome[Any]) -> Sequence[Effect]:
             answer = answered(outcome)
@@ -213,8 +213,12 @@ class ServiceApp:
         try:
             outcome = await self._dispatch.execute(command, context, close)
         except AlreadyAnswered as already:
-            return _replayed(already.answer, fingerprint)
+            return await self._again(already.answer, fingerprint)
         return self._with_token(answered(outcome), outcome.position)
+
+    async def _again(self, stored: StoredAnswer, fingerprint: bytes) -> _Answered:
+        # Where its events lie was not known when the answer was stored: behind the end of the log they are not
+        return self._with_token(_replayed(stored, fingerprint), await self._dispatch.end())
 
     def _of_outcome(
         self, outcome: Outcome[Any], endpoint: Post[Any], path: Mapping[str, str], scope: Scope

@@ -340,6 +340,10 @@ class _InProcessDispatch:
         """The answer kept for an idempotent request."""
         return (await self._store.answers(scope)).get(scope)
 
+    async def end(self) -> int:
+        """The position of the last event in the service's log."""
+        return await self._store.log.end()
+
     def origin(self, refusal: Refusal) -> str:
         """The service in whose package the refusal is defined; this one for a refusal of nobody's."""
         kind = type(refusal)

@@ -73,7 +73,7 @@ async def follow(
 
     async def look(outcome: Placed) -> None:
         async with tills:
-            order = await orders.ended(outcome.order_id, deadline)
+            order = await orders.ended(outcome, deadline)
         saw(outcome, order)
 
     async with asyncio.TaskGroup() as group:

@@ -32,6 +32,9 @@ OPEN_STATUS = "pending"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 """Seconds between attempts and between looks at an order, at most: doubled each time, then cut by chance."""
 
+_CONSISTENCY = "Colonnade-Token"
+"""Given with an answer to a command; who brings it back with a query reads at least what was written then."""
+
 _ATTEMPT_TIMEOUT = aiohttp.ClientTimeout(total=15)
 
 
@@ -64,12 +67,16 @@ class Order(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A basket that became an order. `seconds` is how long the attempt took that was answered, the last of them."""
+    """A basket that became an order. `seconds` is how long the attempt took that was answered, the last of them.
+
+    Who brings the `token` sees the order at once; without one, as soon as the read model has it.
+    """
 
     basket_id: int
     order_id: UUID
     seconds: float
     attempts: int
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ class _Answer:
     reason: str
     content_type: str
     body: bytes
+    token: str | None
     seconds: float
     attempts: int
 
@@ -174,7 +182,7 @@ class OrdersApi:
             created = msgspec.json.decode(answer.body, type=_Created)
         except ValueError as error:  # UnicodeDecodeError is none of msgspec's own
             return Unanswered(basket.basket_id, f"a 201 that makes no sense: {error}", answer.attempts)
-        return Placed(basket.basket_id, created.id, answer.seconds, answer.attempts)
+        return Placed(basket.basket_id, created.id, answer.seconds, answer.attempts, answer.token)
 
     async def restock(self, store_id: int, levels: Sequence[Goods], key: str) -> Problem | None:
         """Bring a store's shelves up to `levels`; what was in the way, or None."""
@@ -186,13 +194,14 @@ class OrdersApi:
             return Problem(title=answer.reason, detail=f"no answer in {answer.attempts} attempts")
         return None if answer.status < 300 else _problem_of(answer)
 
-    async def ended(self, order_id: UUID, deadline: float) -> Order | None:
+    async def ended(self, placed: Placed, deadline: float) -> Order | None:
         """The order once it has ended, or as it stands at `deadline` (monotonic seconds); None if it was never seen."""
+        headers = {_CONSISTENCY: placed.token} if placed.token is not None else {}
         order: Order | None = None
         looks = 0
         while True:
             looks += 1
-            answer = await self._ask("GET", f"{self._orders}/{order_id}", {}, None, deadline)
+            answer = await self._ask("GET", f"{self._orders}/{placed.order_id}", headers, None, deadline)
             if isinstance(answer, _Silence) or answer.status != HTTPStatus.OK:
                 return order
             try:
@@ -219,9 +228,15 @@ class OrdersApi:
                 ) as response:
                     content = await response.read()
                 if response.status < 500 and response.status != HTTPStatus.TOO_MANY_REQUESTS:
-                    seconds = clock.monotonic() - started
-                    reason, kind = response.reason or "", response.content_type
-                    return _Answer(response.status, reason, kind, content, seconds, attempts)
+                    return _Answer(
+                        response.status,
+                        response.reason or "",
+                        response.content_type,
+                        content,
+                        response.headers.get(_CONSISTENCY),
+                        clock.monotonic() - started,
+                        attempts,
+                    )
                 reason = f"{response.status} {response.reason}"
                 if (after := response.headers.get("Retry-After", "")).isdecimal():
                     pause = float(after)
