@@ -30,7 +30,7 @@ _STEPS_BETWEEN_LOOKS = 10_000
 _SHORT_STEPS = 1_000
 _SHORT_LOOKS = 4
 """So many thousand steps of SQLite's machine, a fifth of a millisecond, cost less than two hand-overs to and from a
-thread. SQLite counts the steps of a compiled statement over all of its runs, so that the first look may come at once."""
+thread. SQLite counts the steps of a compiled statement over all of its runs: the first look may come at once."""
 
 _LONG_KEPT = 500
 
