@@ -90,7 +90,8 @@ class SagaSender:
         self, asked: ReplyKey, command: StoredMessage, now: int, expires: int | None, context: Context
     ) -> Effect:
         id = self.world.ids.new()
-        subject = f"{self.name}/{asked.key}"
+        # A line for each step: its undoing stays behind it, and steps together do not wait for each other
+        subject = f"{self.name}/{asked.key}/{asked.step}"
         envelope = Envelope(
             specversion="1.0",
             id=id,

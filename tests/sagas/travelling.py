@@ -1,0 +1,166 @@
+"""The travel system at work, in a world where the test lets time pass."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from colonnade.messages import Command
+from colonnade.persistence.sqlite import SqliteStore
+from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Unit
+from colonnade.system import System
+from colonnade.system.admin.operations import SteerSaga
+from colonnade.system.admin.perform import Administered, perform
+from colonnade.testing import RunningSystem, running_system
+from colonnade.workers.consumers import NOBODY
+from colonnade.workers.sagas.history import End, SagaEvent
+from colonnade.workers.sagas.instance import SagaInstance
+from colonnade.world import Clock, World, datetime_of, real_world
+from tests.sagas.travel.clerks import Clerks
+from tests.sagas.travel.stations import stations
+from tests.sagas.travel.trips import PlanTrip, trips
+
+WITHIN_SECONDS = 20.0
+TRIP = UUID(int=7)
+_FAR = 1 << 60
+
+
+class AheadClock:
+    """The machine's clock, as far ahead as a test wants it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.ahead_seconds = 0.0
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return datetime_of(self.micros())
+
+    def micros(self) -> int:
+        """The time of day in microseconds."""
+        return self._clock.micros() + round(self.ahead_seconds * 1_000_000)
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return self._clock.monotonic() + self.ahead_seconds
+
+
+class Travel:
+    """The system, and one trip in it."""
+
+    def __init__(self, system: RunningSystem, clerks: Clerks, clock: AheadClock) -> None:
+        self.system, self.clerks = system, clerks
+        self._clock = clock
+        self._committed = asyncio.Event()
+        for service in system.runtime.services.values():
+            service.store.watch(lambda _: self._committed.set())
+
+    @property
+    def trips(self) -> SqliteStore:
+        """The store in which the saga is."""
+        return self.system.runtime.services["trips"].store
+
+    @property
+    def stations(self) -> SqliteStore:
+        """The store of the service that does its steps."""
+        return self.system.runtime.services["stations"].store
+
+    async def plan(self, *legs: str, seconds: float = 60.0) -> None:
+        """Begin the trip; the seats of a leg that are booked together are named with a blank between."""
+        await self.execute(PlanTrip(TRIP, tuple(tuple(leg.split()) for leg in legs), seconds))
+
+    async def execute(self, command: Command[None]) -> None:
+        """Carry a command out."""
+        await self.system.execute(command)
+
+    async def steer(self, action: Literal["retry", "skip", "compensate", "close"], step: str | None = None) -> None:
+        """Do by hand what an operator can."""
+        trips = self.system.runtime.services["trips"]
+        services = {"trips": Administered(trips.store, acted=trips.worker.look_again)}
+        operation = SteerSaga("trips", "BookTrip", TRIP, action, step)
+        async for _ in perform(operation, services, self.system.runtime.world):
+            pass
+
+    async def saga(self) -> SagaInstance | None:
+        """How the saga stands."""
+        history = await self.history()
+        if not history:
+            return None
+        instance = SagaInstance(TRIP)
+        instance.replay(history)
+        return instance
+
+    async def history(self) -> Sequence[SagaEvent]:
+        """What is recorded of the saga."""
+        events = await self.trips.log.stream(f"BookTrip/{TRIP}", 0, 1_000)
+        codec = self.system.runtime.codec
+        decoded: list[Any] = [codec.decode(event.name, event.schema, event.data) for event in events]
+        return decoded
+
+    async def ended(self) -> End:
+        """How the saga ended, once it has."""
+        end: End | None = None
+
+        async def has_ended() -> bool:
+            nonlocal end
+            saga = await self.saga()
+            end = saga.end if saga is not None else None
+            return end is not None
+
+        await self.until(has_ended)
+        assert end is not None
+        return end
+
+    async def booked(self) -> Sequence[str]:
+        """What happened at the stations: +seat and -seat, in order."""
+        signs = {"stations.Booked": "+", "stations.Unbooked": "-"}
+        events = await self.stations.log.stream(f"Seats/{TRIP}", 0, 1_000)
+        return [signs[event.name] + msgspec.json.decode(event.data)["seat"] for event in events]
+
+    async def told(self) -> Sequence[tuple[str, dict[str, Any]]]:
+        """What the trip was told of its end."""
+        events = await self.trips.log.stream(f"Trip/{TRIP}", 1, 1_000)
+        return [(event.name.removeprefix("trips."), msgspec.json.decode(event.data)) for event in events]
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, and all loops look at the clock."""
+        self._clock.ahead_seconds += seconds
+        tick = Deliver(NOBODY, "tick", b"{}")
+        for service in self.system.runtime.services.values():
+            await self.commit(service.store, ArmTimer("tick", _FAR, tick))
+            await service.worker.look_again()
+
+    async def commit(self, store: SqliteStore, *effects: Effect) -> None:
+        """Put something into a store."""
+        world = self.system.runtime.world
+        await store.commit(Unit(world.clock.micros(), world.ids.new(), effects=[*effects]))
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """Return when `holds`, looking after every commit."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while True:
+                self._committed.clear()
+                if await holds():
+                    return
+                await self._committed.wait()
+
+
+def travel_system(clerks: Clerks) -> System:
+    """The system, with these people in it."""
+    return System("travel", [trips(clerks), stations(clerks)])
+
+
+@asynccontextmanager
+async def travelling(data: Path) -> AsyncIterator[Travel]:
+    """The system, running."""
+    real = real_world()
+    clock = AheadClock(real.clock)
+    clerks = Clerks()
+    world = World(clock, real.randomness, real.ids, real.sleep)
+    async with running_system(travel_system(clerks), data, world) as system:
+        yield Travel(system, clerks, clock)
