@@ -47,14 +47,14 @@ async def customers(data: Path, port: int, *options: str) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", "from grocer.shop.cli import main; main()", "shop", "--run", "kills", "--json",
         "--url", f"http://127.0.0.1:{port}", *options,
-        stdin=DEVNULL, stdout=PIPE, env=os.environ | {"COLONNADE_DATA": str(data)},
+        stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=os.environ | {"COLONNADE_DATA": str(data)},
     )  # fmt: skip
 
 
 async def told(shop: Process) -> Any:
     """What a run of customers came to; that it ends with 0 says that no law is broken and everything has settled."""
-    output, _ = await shop.communicate()
-    assert shop.returncode == 0, output.decode()
+    output, errors = await shop.communicate()
+    assert shop.returncode == 0, (output + errors).decode()
     return msgspec.json.decode(output)
 
 
@@ -66,7 +66,9 @@ async def test_a_killed_host_loses_no_order_and_doubles_none(tmp_path: Path) -> 
     started = [await host(tmp_path, port)]
     await ready(started[-1])
     shop = await customers(tmp_path, port, "--speed", str(SPEED))
+    assert shop.stderr is not None
     try:
+        assert await shop.stderr.readline() == b"run kills\n"
         for _ in range(KILLS):
             await asyncio.sleep(chance.uniform(1.5, 3.5))
             assert shop.returncode is None, "the customers were done before the kills were"

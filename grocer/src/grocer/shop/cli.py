@@ -39,6 +39,8 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object ins
 
 DATA = Path(".colonnade")
 
+_WIDTH_OF_PIPES = 120
+
 _RUN_ID = re.compile(r"[!-~]{1,200}")
 """Fits, with a basket behind it, into an Idempotency-Key."""
 
@@ -114,13 +116,13 @@ def shop(
         grocer shop --speed max --run friday --json
     """  # fmt: skip
     world = replace(real_world(), randomness=_Seeded(seed))
-    console = Console(stderr=as_json)
+    console = _console(stderr=as_json)
     playing = Run(run or f"{world.ids.new()}", url, data, world, lambda what, total: bar(console, what, total))
     baskets = load_day().baskets[:limit]
 
     async def play() -> None:
-        if not as_json:
-            console.print(f"run {playing.id}", highlight=False)
+        await playing.greet()
+        console.print(f"run {playing.id}", highlight=False)
         await playing.play(baskets, speed)
 
     interrupted = not _finished(play())
@@ -170,7 +172,7 @@ def laws(
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(verdict_json(verdict)) + b"\n")
     else:
-        Console().print(verdict_table(verdict))
+        _console().print(verdict_table(verdict))
     if verdict.broken or (settled and verdict.unsettled):
         raise typer.Exit(1)
 
@@ -179,6 +181,12 @@ async def _judged(data: Path, within: float, into: list[Verdict]) -> None:
     world = real_world()
     async with Books.open(data, world) as books:
         into.append(await settled_verdict(books, world, world.clock.monotonic() + within))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """Where tables go; a pipe is wide enough for them."""
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, width=None if terminal else _WIDTH_OF_PIPES)
 
 
 def _finished(work: Coroutine[Any, Any, None]) -> bool:

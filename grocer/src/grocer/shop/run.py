@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -67,20 +67,34 @@ class Run:
     ends: dict[Placed, Order | None] = field(default_factory=dict)
     verdict: Verdict | None = None
 
+    async def greet(self) -> None:
+        """Return when Grocer is there; raises `NotReachable` within seconds."""
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{address_of(self.url)}/health/ready", timeout=_GREETING) as answer,
+            ):
+                # One that starts, or is overloaded, answers a little later
+                if answer.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
+                    raise NotReachable(self.url, f"something else does: {answer.status} {answer.reason}")
+        except aiohttp.ClientConnectorError as error:
+            reason = os.strerror(error.errno).lower() if error.errno else f"{error}"
+            raise NotReachable(self.url, reason) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise NotReachable(self.url, f"{error}" or type(error).__name__) from None
+
     async def play(self, baskets: Sequence[Basket], speed: float) -> None:
         """Let the customers of `baskets` come, and see every order to its end.
 
-        What is known when it is cancelled stays known. Raises `NotReachable`, `NotRestocked`, `ValueError` for a url or
-        a speed that is none, and what opening the stores in `data` raises.
+        What is known when it is cancelled stays known. Raises `NotRestocked`, `ValueError` for a url or a speed that is
+        none, and what opening the stores in `data` raises.
         """
         async with (
+            Books.open(self.data, self.world) as books,
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
-            AsyncExitStack() as opened,
         ):
             orders = OrdersApi(session, self.world, self.url)
             visits = schedule(baskets, self.id, speed)
-            await self._greet(session)
-            books = await opened.enter_async_context(Books.open(self.data, self.world))
             await self._restock(orders)
             with self.bar("orders placed", len(baskets)) as advance:
 
@@ -119,18 +133,6 @@ class Run:
             for each in self.outcomes
             if isinstance(each, Placed | Refused)
         }
-
-    async def _greet(self, session: aiohttp.ClientSession) -> None:
-        try:
-            async with session.get(f"{address_of(self.url)}/health/ready", timeout=_GREETING) as answer:
-                # One that starts, or is overloaded, answers a little later
-                if answer.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
-                    raise NotReachable(self.url, f"something else does: {answer.status} {answer.reason}")
-        except aiohttp.ClientConnectorError as error:
-            reason = os.strerror(error.errno).lower() if error.errno else f"{error}"
-            raise NotReachable(self.url, reason) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise NotReachable(self.url, f"{error}" or type(error).__name__) from None
 
     async def _restock(self, orders: OrdersApi) -> None:
         levels = list(opening_levels())
