@@ -43,19 +43,24 @@ class InboxWriter:
         self._last_row = 0
         self.unhandled = 0
         """How many rows are neither done nor parked: counted here, since counting reads all of them."""
+        self._counted = 0
 
     def remember(self) -> None:
         """Read what is kept in memory, at first and after a transaction was rolled back."""
         # Never a lower number than one given before: somebody may still hold it
         last_row: Any = self._run("SELECT coalesce(max(row), 0) FROM inbox").get
         self._last_row = max(self._last_row, last_row)
-        self.unhandled = cast(int, self._run(UNHANDLED).get)
+        self.unhandled = self._counted = cast(int, self._run(UNHANDLED).get)
         self._chains = {
             ChainId(source, UUID(bytes=history), topic, partition): (id, received)
             for id, source, history, topic, partition, received in self._run(
                 "SELECT id, source, history, topic, partition, received FROM chains"
             )
         }
+
+    def committed(self) -> None:
+        """What was counted is durable; what a transaction counted that came to nothing is read anew."""
+        self.unhandled = self._counted
 
     def has(self, row: int) -> bool:
         """Whether the row waits to be handled."""
@@ -107,7 +112,7 @@ class InboxWriter:
         )
         if line is None:
             raise AlreadyHandled(effect.row)
-        self.unhandled -= 1
+        self._counted -= 1
         self._move_head(effect.row, line)
 
     def retry(self, effect: Retry) -> None:
@@ -130,7 +135,7 @@ class InboxWriter:
         )
         if line is None:
             raise AlreadyHandled(effect.row)
-        self.unhandled -= 1
+        self._counted -= 1
         if effect.hold:
             self._run("UPDATE heads SET held = 1 WHERE " + _HEAD, (*line[:3], effect.row))
         else:
@@ -146,7 +151,7 @@ class InboxWriter:
         )
         if line is None:
             raise NotParked(effect.row)
-        self.unhandled += 1
+        self._counted += 1
         consumer, key, chain, seq = line
         self._run(
             "INSERT INTO heads VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (consumer, key, chain) DO UPDATE "
@@ -174,7 +179,7 @@ class InboxWriter:
                 self._complete(chain, seq)
             return
         self._last_row = row
-        self.unhandled += 1
+        self._counted += 1
         if ready:
             self._run(_NEW_HEAD, (consumer, key, chain, row, seq))
 

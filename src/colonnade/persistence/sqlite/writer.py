@@ -136,6 +136,7 @@ class SqliteWriter:
                 # Which unit's rows were refused is not known when all are inserted at once
                 return _joined([await self.write([unit]) for unit in batch])
             else:
+                self.inbox.committed()
                 return Written(results, Touched(self._touched))
         return Written(results, Touched(0))
 

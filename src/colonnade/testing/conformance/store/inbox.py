@@ -1,0 +1,223 @@
+"""The inbox: lines in their order, heads that workers look at, parked messages, chains."""
+
+from uuid import UUID
+
+import pytest
+
+from colonnade.persistence.store import AlreadyHandled, DueMessage, MarkMoved, NotParked, Store
+from colonnade.persistence.unit import (
+    ChainId,
+    Deliver,
+    Discard,
+    Handled,
+    Incoming,
+    KeepAside,
+    Park,
+    Receive,
+    Retry,
+    Unpark,
+)
+from colonnade.testing.conformance.store.database import FOR_EVER, NOW, StoreSuite, commit
+
+__all__ = ["InboxSuite"]
+
+CHAIN = ChainId("shop", UUID(int=9), "shop.events", 3)
+TILL = "subscriber:Till"
+
+
+def incoming(seq: int, key: str = "a", *, prev: int | None = None, ready: bool = True) -> Incoming:
+    """A message of the chain for the till."""
+    return Incoming(seq, seq - 1 if prev is None else prev, TILL, key, b'{"seq":%d}' % seq, ready)
+
+
+def delivered(key: str, number: int, consumer: str = TILL, lane: str = "") -> Deliver:
+    """A message of the service to itself."""
+    return Deliver(consumer, key, b"%d" % number, lane)
+
+
+async def due(store: Store, now: int = FOR_EVER, limit: int = 100) -> list[DueMessage]:
+    """What the till may handle."""
+    return await store.inbox.due(now, limit, consumer=TILL)
+
+
+async def envelopes(store: Store, now: int = FOR_EVER) -> list[bytes]:
+    """The envelopes of what the till may handle."""
+    return [message.envelope for message in await due(store, now)]
+
+
+async def handle(store: Store) -> list[bytes]:
+    """Handle all that may be handled, one after the other; their envelopes."""
+    handled: list[bytes] = []
+    while messages := await due(store, limit=1):
+        await commit(store, Handled(messages[0].row))
+        handled.append(messages[0].envelope)
+    return handled
+
+
+class InboxSuite(StoreSuite):
+    """From receiving to done."""
+
+    async def test_a_key_is_handled_in_the_order_of_its_chain(self) -> None:
+        """Of each key only the first message is due; the next one when it is done."""
+        async with self.store() as store:
+            messages = [incoming(1, "a"), incoming(2, "b"), incoming(3, "a"), incoming(4, "a")]
+            await commit(store, Receive(CHAIN, 0, 4, messages))
+            first, other = await due(store)
+            assert (first.key, other.key, first.consumer, first.lane) == ("a", "b", TILL, "")
+            assert (first.attempts, first.received_at) == (0, NOW)
+            await commit(store, Handled(other.row))
+            assert await handle(store) == [b'{"seq":1}', b'{"seq":3}', b'{"seq":4}']
+            assert await store.inbox.unhandled() == 0
+
+    async def test_a_message_is_handled_once(self) -> None:
+        """The second mark of the same row loses, by whichever effect."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1))
+            (message,) = await due(store)
+            await commit(store, Handled(message.row))
+            for effect in (Handled(message.row), Retry(message.row, 1, 0, "no"), Park(message.row, 1, "no", True)):
+                with pytest.raises(AlreadyHandled):
+                    await commit(store, effect)
+
+    async def test_a_chain_s_mark_moves_from_where_it_stands(self) -> None:
+        """Who does not know how far the chain has come receives nothing; what is received is told per chain."""
+        async with self.store() as store:
+            await commit(store, Receive(CHAIN, 0, 2, [incoming(1), incoming(2)]))
+            with pytest.raises(MarkMoved) as raised:
+                await commit(store, Receive(CHAIN, 1, 3, [incoming(3)]))
+            assert (raised.value.expected, raised.value.actual) == (1, 2)
+            other = ChainId("shop", UUID(int=10), "shop.events", 3)
+            await commit(store, Receive(other, 0, 1, [incoming(1, "b")]))
+            assert {chain.id: chain.received for chain in await store.inbox.chains()} == {CHAIN: 2, other: 1}
+
+    async def test_an_early_message_waits_for_the_one_before_it(self) -> None:
+        """It is kept and named, is not due, and is when its gap is closed; coming again it is kept once."""
+        async with self.store() as store:
+            await commit(store, Receive(CHAIN, 0, 1, [incoming(1), incoming(3, ready=False)]))
+            await commit(store, Receive(CHAIN, 1, 1, [incoming(3, ready=False)]))
+            assert await store.inbox.early(CHAIN) == [(3, 2)]
+            assert await handle(store) == [b'{"seq":1}']
+            await commit(store, Receive(CHAIN, 1, 3, [incoming(2)], completed=[3]))
+            assert await store.inbox.early(CHAIN) == []
+            assert await handle(store) == [b'{"seq":2}', b'{"seq":3}']
+
+    async def test_lines_are_taken_by_who_has_waited_longest(self) -> None:
+        """In the order in which they came, a page of them, without those that are at work already."""
+        async with self.store() as store:
+            await commit(store, *(delivered(f"k{number}", number) for number in range(6)))
+            page = await store.inbox.due(FOR_EVER, 2, consumer=TILL)
+            assert [message.envelope for message in page] == [b"0", b"1"]
+            rest = await store.inbox.due(FOR_EVER, 2, consumer=TILL, without=[message.row for message in page])
+            assert [message.envelope for message in rest] == [b"2", b"3"]
+
+    async def test_the_newest_can_be_asked_for(self) -> None:
+        """Those that came last, of those that have not failed."""
+        async with self.store() as store:
+            await commit(store, *(delivered(f"k{number}", number) for number in range(5)))
+            last = (await due(store))[-1]
+            await commit(store, Retry(last.row, 1, NOW, "failed"))
+            newest = await store.inbox.due(FOR_EVER, 2, consumer=TILL, newest=True)
+            assert [message.envelope for message in newest] == [b"3", b"2"]
+
+    async def test_consumers_do_not_wait_for_each_other(self) -> None:
+        """The same key has a line for each consumer; who has messages waiting is told."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2, "handlers"))
+            assert sorted(await store.inbox.consumers()) == ["handlers", TILL]
+            assert len(await store.inbox.due(FOR_EVER, 10)) == 2
+            assert [message.envelope for message in await store.inbox.due(FOR_EVER, 10, consumer="handlers")] == [b"2"]
+            assert await store.inbox.due(FOR_EVER, 10, consumer="saga:None") == []
+
+    async def test_lanes_do_not_wait_for_each_other(self) -> None:
+        """Timers and a person's decisions are due though a message of their key is parked and holds it."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2, lane="timers"), delivered("a", 3, lane="controls"))
+            message = next(each for each in await due(store) if each.lane == "")
+            await commit(store, Park(message.row, 1, "poison", hold=True))
+            assert {each.lane for each in await due(store)} == {"timers", "controls"}
+
+    async def test_a_failed_message_waits_and_its_line_with_it(self) -> None:
+        """Until its moment nothing of its key is due; then it comes with its attempts, before the others."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2), delivered("b", 3))
+            message = (await due(store))[0]
+            await commit(store, Retry(message.row, 3, NOW + 100, "failed"))
+            assert await envelopes(store, NOW + 99) == [b"3"]
+            assert await store.inbox.next_due_after(NOW) == NOW + 100
+            assert await store.inbox.next_due_after(NOW + 100) is None
+            again = next(each for each in await due(store, NOW + 100) if each.key == "a")
+            assert (again.envelope, again.attempts) == (b"1", 3)
+
+    @pytest.mark.parametrize("hold", [True, False])
+    async def test_a_parked_message_holds_its_line_or_lets_it_past(self, hold: bool) -> None:
+        """It is shown with its cause; what waits behind it counts as held, and is due only where it does not hold."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2), delivered("a", 3))
+            (message,) = await due(store)
+            await commit(store, Park(message.row, 20, "poison", hold), time=NOW + 5)
+            (parked,) = await store.inbox.parked()
+            assert (parked.cause, parked.attempts, parked.parked_at, parked.held) == ("poison", 20, NOW + 5, hold)
+            assert (parked.envelope, parked.key, parked.behind) == (b"1", "a", 2 if hold else 0)
+            assert await store.inbox.parked_message(parked.row) == parked
+            assert await store.inbox.parked(parked.row) == []
+            assert (await store.inbox.parked_count(), await store.inbox.unhandled()) == (1, 2)
+            assert await store.inbox.held() == (2 if hold else 0)
+            assert await envelopes(store) == ([] if hold else [b"2"])
+
+    async def test_a_parked_message_is_tried_again_first_in_its_line(self) -> None:
+        """Unparked it comes before all that waited behind it, edited if it was; a second time it is not parked."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2))
+            (message,) = await due(store)
+            await commit(store, Park(message.row, 20, "poison", hold=True))
+            await commit(store, Unpark(message.row, b"edited"))
+            (again,) = await due(store)
+            assert (again.envelope, again.attempts) == (b"edited", 0)
+            with pytest.raises(NotParked):
+                await commit(store, Unpark(message.row))
+            assert await handle(store) == [b"edited", b"2"]
+
+    async def test_one_that_held_nothing_is_still_first_when_it_is_tried_again(self) -> None:
+        """Unparked from a line that went on, it comes before what has not been handled yet."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2), delivered("a", 3))
+            (message,) = await due(store)
+            await commit(store, Park(message.row, 20, "poison", hold=False))
+            (second,) = await due(store)
+            await commit(store, Handled(second.row))
+            await commit(store, Unpark(message.row))
+            assert await handle(store) == [b"1", b"3"]
+
+    async def test_a_parked_message_is_given_up_and_its_line_goes_on(self) -> None:
+        """Discarded it is gone, and what it held is due."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2))
+            (message,) = await due(store)
+            await commit(store, Park(message.row, 20, "poison", hold=True))
+            await commit(store, Discard(message.row))
+            with pytest.raises(NotParked):
+                await commit(store, Discard(message.row))
+            assert (await store.inbox.parked(), await handle(store)) == ([], [b"2"])
+
+    async def test_bytes_that_are_no_message_are_kept_aside(self) -> None:
+        """With where they came from and what is wrong, page by page, and never due."""
+        async with self.store() as store:
+            await commit(store, KeepAside("shop/1", "no JSON", b"\xff"), KeepAside("shop/2", "no JSON", b""))
+            first, second = await store.inbox.kept_aside()
+            assert (first.origin, first.reason, first.data, first.received_at) == ("shop/1", "no JSON", b"\xff", NOW)
+            assert await store.inbox.kept_aside(first.row) == [second]
+            assert await due(store) == []
+
+    async def test_whether_older_messages_wait_is_known(self) -> None:
+        """Of one consumer and key, received before a moment and not parked; other lanes do not count."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), time=NOW)
+            await commit(store, delivered("b", 2, lane="timers"), time=NOW)
+            waiting = store.inbox.waiting_before
+            assert await waiting(TILL, "a", NOW + 1)
+            assert not await waiting(TILL, "a", NOW)
+            assert not await waiting(TILL, "b", NOW + 1)
+            assert not await waiting("handlers", "a", NOW + 1)
+            message = next(each for each in await due(store) if each.key == "a")
+            await commit(store, Park(message.row, 1, "poison", hold=True))
+            assert not await waiting(TILL, "a", NOW + 1)

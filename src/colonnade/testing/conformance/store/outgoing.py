@@ -1,0 +1,187 @@
+"""What leaves and what comes due: outbox, marks, timers, deferrals, leases, checkpoints, pruning, queries."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from colonnade.persistence.store import Deferral, DueTimer, MarkMoved, QueryFailed, WriteFailed
+from colonnade.persistence.unit import (
+    Advance,
+    Answer,
+    ArmTimer,
+    Defer,
+    Deliver,
+    DisarmTimer,
+    Publish,
+    Relayed,
+    Settle,
+)
+from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, append, commit, numbers, sale, unit
+
+__all__ = ["OutgoingSuite"]
+
+
+def published(number: int, key: str = "a", topic: str = "shop.events") -> Publish:
+    """A message to other services."""
+    return Publish(topic, key, UUID(int=number), b"%d" % number)
+
+
+def timer(name: str, due: int, number: int = 1) -> ArmTimer:
+    """A timer that delivers to the till."""
+    return ArmTimer(name, due, Deliver("subscriber:Till", "a", b"%d" % number, "timers"))
+
+
+class OutgoingSuite(StoreSuite):
+    """The way out of a store."""
+
+    async def test_messages_leave_in_the_order_of_commits(self) -> None:
+        """Page by page, each with its topic, key, id and a partition that its key always has."""
+        async with self.store() as store:
+            await asyncio.gather(*(commit(store, published(number, f"k{number % 3}")) for number in range(9)))
+            rows = await store.outbox.pending(0, 100)
+            assert [row.seq for row in rows] == sorted({row.seq for row in rows})
+            assert sorted(row.id.int for row in rows) == list(range(9))
+            assert {row.topic for row in rows} == {"shop.events"}
+            assert len({(row.key, row.partition) for row in rows}) == 3
+            assert await store.outbox.pending(rows[4].seq, 2) == rows[5:7]
+
+    async def test_marks_say_how_far_each_partition_has_left(self) -> None:
+        """Of each topic and partition the last mark."""
+        async with self.store() as store:
+            await commit(store, Relayed("shop.events", 1, 5), Relayed("shop.events", 2, 6), Relayed("t", 1, 7))
+            await commit(store, Relayed("shop.events", 1, 9))
+            assert await store.outbox.relayed() == {("shop.events", 1): 9, ("shop.events", 2): 6, ("t", 1): 7}
+
+    async def test_what_has_left_is_pruned_and_numbers_are_not_given_again(self) -> None:
+        """Only relayed messages and expired answers go, a few at a time; the next message has a higher seq."""
+        async with self.store() as store:
+            await commit(store, *(published(number) for number in range(4)))
+            await commit(store, Answer("old", b"f", b"", expires=NOW), Answer("new", b"f", b"", expires=NOW + 2))
+            rows = await store.outbox.pending(0, 10)
+            await commit(store, Relayed("shop.events", rows[0].partition, rows[2].seq))
+            assert await store.prune(NOW + 1, 2) == 3
+            assert await store.outbox.pending(0, 10) == rows[2:]
+            assert set(await store.answers("old", "new")) == {"new"}
+            await commit(store, Relayed("shop.events", rows[0].partition, rows[3].seq))
+            assert await store.prune(NOW + 1, 100) == 2
+            assert await store.prune(NOW + 1, 100) == 0
+            await commit(store, published(9))
+            (row,) = await store.outbox.pending(0, 10)
+            assert row.seq > rows[3].seq
+
+    async def test_timers_come_due_earliest_first(self) -> None:
+        """With the message that they carry, and not before their moment."""
+        async with self.store() as store:
+            to_others = ArmTimer("others", NOW + 1, published(5))
+            await commit(store, timer("late", NOW + 3), timer("early", NOW + 2), to_others)
+            assert await store.timers.next_due() == NOW + 1
+            assert [each.name for each in await store.timers.due(NOW + 2, 10)] == ["others", "early"]
+            assert await store.timers.due(NOW + 1, 10) == [DueTimer("others", NOW + 1, published(5))]
+            assert len(await store.timers.due(NOW + 9, 2)) == 2
+
+    async def test_a_timer_of_the_same_name_replaces(self) -> None:
+        """It is due once, at its new moment, with its new message."""
+        async with self.store() as store:
+            await commit(store, timer("t", NOW + 1))
+            await commit(store, timer("t", NOW + 5, 2))
+            assert await store.timers.due(NOW + 4, 10) == []
+            (found,) = await store.timers.due(NOW + 5, 10)
+            assert found.message.envelope == b"2"
+
+    async def test_a_timer_is_disarmed(self) -> None:
+        """It is gone; one that is not there is no mistake."""
+        async with self.store() as store:
+            await commit(store, timer("t", NOW + 1))
+            await commit(store, DisarmTimer("t"), DisarmTimer("unknown"))
+            assert await store.timers.next_due() is None
+
+    async def test_who_waits_for_an_outcome_is_remembered_until_it_is_settled(self) -> None:
+        """By key, the last one who asked."""
+        async with self.store() as store:
+            await commit(store, Defer("charge/1", "ordering", "old"), Defer("charge/2", "ordering", "other"))
+            await commit(store, Defer("charge/1", "ordering", "new"))
+            assert await store.deferral("charge/1") == Deferral("charge/1", "ordering", "new")
+            await commit(store, Settle("charge/1"))
+            assert await store.deferral("charge/1") is None
+            assert await store.deferral("charge/2") is not None
+
+    async def test_a_lease_has_one_owner(self) -> None:
+        """Renewed by its owner at the same epoch; taken by another once it expired or was given up, at a higher one."""
+        async with self.store() as store:
+            leases = store.leases
+            mine = await leases.acquire("relay", "a", 60.0)
+            assert mine is not None
+            again = await leases.acquire("relay", "a", 60.0)
+            assert again is not None
+            assert (again.epoch, again.owner) == (mine.epoch, "a")
+            assert await leases.acquire("relay", "b", 60.0) is None
+            assert await leases.acquire("other", "b", 60.0) is not None
+            await leases.release(again)
+            theirs = await leases.acquire("relay", "b", 0.0)
+            assert theirs is not None
+            assert theirs.epoch > mine.epoch
+            await leases.release(mine)  # of an epoch that is over: nothing to give up
+            expired = await leases.acquire("relay", "c", 60.0)
+            assert expired is not None
+            assert expired.epoch > theirs.epoch
+
+    async def test_of_many_who_want_a_lease_one_gets_it(self) -> None:
+        """Asked at the same time, it is given once."""
+        async with self.store() as store:
+            got = await asyncio.gather(*(store.leases.acquire("relay", f"{owner}", 60.0) for owner in range(10)))
+            assert len([lease for lease in got if lease is not None]) == 1
+
+    async def test_a_checkpoint_moves_from_where_it_stands_with_its_rows(self) -> None:
+        """Rows and checkpoint together, or neither."""
+        async with self.store() as store:
+            assert await store.checkpoint("Sales") == 0
+            await commit(store, sale(store, 1), Advance("Sales", 0, 7))
+            with pytest.raises(MarkMoved) as raised:
+                await commit(store, sale(store, 2), Advance("Sales", 0, 8))
+            assert (raised.value.expected, raised.value.actual) == (0, 7)
+            assert (await store.checkpoint("Sales"), await numbers(store)) == (7, [1])
+
+    async def test_the_statements_of_a_query_see_one_state(self) -> None:
+        """Whatever is committed meanwhile is in all of them or in none."""
+        async with self.store() as store:
+            count = ('SELECT count(*) FROM "sales"', ())
+            writing = [asyncio.ensure_future(commit(store, sale(store, number))) for number in range(50)]
+            while not all(each.done() for each in writing):
+                first, second, third = await store.query([count, count, count])
+                assert first == second == third
+                await WORLD.sleep(0)
+            assert await store.query([count]) == [[(50,)]]
+
+    async def test_a_query_that_cannot_be_is_refused(self) -> None:
+        """With the statement and what the database says of it; the store goes on."""
+        async with self.store() as store:
+            with pytest.raises(QueryFailed) as raised:
+                await store.query([('SELECT "nothing" FROM absent', ())])
+            assert "absent" in str(raised.value)
+            with pytest.raises(QueryFailed):
+                await store.query([('DELETE FROM "sales"', ())])
+            assert await numbers(store) == []
+
+    async def test_a_schema_changes_as_a_whole(self) -> None:
+        """Statements that make tables are all carried out, or none."""
+        async with self.store() as store:
+            with pytest.raises(WriteFailed):
+                await store.define(["CREATE TABLE kept (a INTEGER)", "CREATE TABLE sales (b INTEGER)"])
+            with pytest.raises(QueryFailed):
+                await store.query([("SELECT * FROM kept", ())])
+            await store.define(["CREATE TABLE kept (a INTEGER)"])
+            assert await store.query([("SELECT * FROM kept", ())]) == [[]]
+
+    async def test_a_snapshot_reads_one_state_off_the_loop(self) -> None:
+        """What the function returns is handed over; what it raises, too."""
+        async with self.store() as store:
+            await commit(store, append("Sale/1", 0))
+            assert await store.snapshot(lambda connection: 7) == 7
+
+            def fail(connection: object) -> None:
+                raise KeyError("mine")
+
+            with pytest.raises(KeyError, match="mine"):
+                await store.snapshot(fail)
+            assert (await store.commit(unit())).position == await store.log.end()
