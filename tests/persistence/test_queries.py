@@ -54,6 +54,23 @@ async def test_a_short_query_stays_short_however_often_it_is_asked(store: Sqlite
         assert await turns_during(asyncio.ensure_future(store.query([(COUNT, [10])]))) == 1
 
 
+async def test_who_asks_without_end_holds_up_nobody(store: SqliteStore) -> None:
+    """Others have their turns beside one who asks one short query after the other."""
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        while True:
+            await store.query([(COUNT, [10])])
+            asked += 1
+
+    asking = asyncio.create_task(ask())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    asking.cancel()
+    assert asked > 16
+
+
 async def test_a_long_query_holds_up_nobody(store: SqliteStore) -> None:
     """The loop goes on while a long query runs, the first time and when it is known to be long."""
     for _ in range(2):

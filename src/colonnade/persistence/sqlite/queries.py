@@ -1,6 +1,7 @@
 """Queries: short ones where they are asked, long ones in threads, each with a connection that only reads."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,9 @@ thread. SQLite counts the steps of a compiled statement over all of its runs: th
 
 _LONG_KEPT = 500
 
+_IN_A_TURN = 4
+"""So many queries are answered in one turn of the loop, so that who asks again and again holds up nobody."""
+
 
 def rows_of(
     connection: apsw.Connection,
@@ -55,15 +59,35 @@ def rows_of(
     return found
 
 
+class _Turn:
+    """Awaited, it lets everybody else have a turn of the loop."""
+
+    def __await__(self) -> Generator[None]:
+        yield
+
+
 class ShortQueries:
     """Runs queries on the event loop, as far as they are short."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._long: set[str] = set()
+        self._loop = asyncio.get_running_loop()
+        self._in_this_turn = 0
 
-    def rows(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]] | None:
+    async def rows(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]] | None:
         """The rows of each of `statements`, from one state; None when they take long. Raises `QueryFailed`."""
+        if not self._in_this_turn:
+            self._loop.call_soon(self._turned)
+        self._in_this_turn += 1
+        if self._in_this_turn > _IN_A_TURN:
+            await _Turn()
+        return self._answered(statements)
+
+    def _turned(self) -> None:
+        self._in_this_turn = 0
+
+    def _answered(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]] | None:
         for sql, _ in statements:
             if sql in self._long:
                 return None

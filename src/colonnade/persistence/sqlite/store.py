@@ -164,7 +164,7 @@ class SqliteStore:
         if self._closed:
             raise StoreClosed
         try:
-            rows = self._short_queries.rows(statements)
+            rows = await self._short_queries.rows(statements)
         except apsw.Error as error:
             raise failed(self.path, error) from error
         if rows is not None:
