@@ -49,17 +49,21 @@ class BodyBinding:
             decoded = self._body.decode(body)
             if self._check is not None:
                 self._check(self._raw.decode(body), "$")
-        except (msgspec.ValidationError, UnknownField) as error:
-            raise _invalid(error) from error
-        except UnicodeDecodeError as error:
-            raise Problem(400, "colonnade.NotUtf8", f"The body is not UTF-8: {error}.") from error
-        except msgspec.DecodeError as error:
-            if "utf-8" in str(error).lower():
-                raise Problem(400, "colonnade.NotUtf8", f"The body is not UTF-8: {error}.") from error
+        except (msgspec.DecodeError, UnknownField, UnicodeDecodeError) as error:
+            _refuse_other_than_utf8(body)  # whatever else seems to be wrong with it
+            if isinstance(error, msgspec.ValidationError | UnknownField):
+                raise _invalid(error) from error
             raise Problem(400, "colonnade.MalformedJson", f"The body is not JSON: {error}.") from error
         for name in self._names:
             values[name] = getattr(decoded, name)
         return _guarded(self._message, values, self._guard)
+
+
+def _refuse_other_than_utf8(body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Problem(400, "colonnade.NotUtf8", f"The body is not UTF-8: {error}.") from error
 
 
 class QueryBinding:
