@@ -65,26 +65,55 @@ class Service:
     """What carries one step out: in the order in which it was asked, each once, and never what was undone first."""
 
     asked: list[tuple[Ask, int]] = field(default_factory=list)
-    done: bool = False
-    undone: bool = False
+    open: Answer | None = None
+    in_force: bool = False
+    """Whether the step has an effect that was not taken back."""
+    _marks: set[str] = field(default_factory=set)
 
-    @property
-    def in_force(self) -> bool:
-        """Whether the step has an effect that was not taken back."""
-        return self.done and not self.undone
-
-    def carry_out(self, *, well: bool) -> Answer:
-        """Handle the next command, well or by refusing it."""
+    def carry_out(self, *, well: bool, later: bool = False) -> Answer | None:
+        """Handle the next command, well or by refusing it; a step may be left open, which gives no answer yet."""
         ask, number = self.asked.pop(0)
-        if ask.undo:
-            well = well or self.undone or not self.done
-            self.undone = self.undone or well
-        elif self.undone:
-            well = False
+        if not ask.undo:
+            well = self._do(Answer(ask, number, None), well=well, later=later)
+            if self.open is not None:
+                return None
+        elif ask.again and {"undone", "left open"} <= self._marks:
+            well = self._undo("undone again", well=well)
         else:
-            well = well or self.done
-            self.done = well
+            well = self._undo("undone", well=well)
         return Answer(ask, number, None if well else "shop.Refused")
+
+    def _do(self, answer: Answer, *, well: bool, later: bool) -> bool:
+        if "undone" in self._marks:
+            return False
+        if "done" in self._marks:
+            return True
+        if later:
+            self._marks |= {"done", "left open"}
+            self.open = answer
+        elif well:
+            self._marks.add("done")
+            self.in_force = True
+        return well
+
+    def _undo(self, mark: str, *, well: bool) -> bool:
+        if mark not in self._marks and "done" in self._marks:
+            if not well:
+                return False
+            self.in_force = False
+        self._marks.add(mark)
+        return True
+
+    def settle(self, *, well: bool) -> Answer:
+        """What was left open is done, or refused."""
+        assert self.open is not None
+        answer = Answer(self.open.ask, self.open.number, None if well else "shop.Refused")
+        self.open = None
+        if well:
+            self.in_force = True
+        else:
+            self._marks -= {"done", "left open"}
+        return answer
 
 
 class Journey:
@@ -137,6 +166,11 @@ class Journey:
             self.service(ask.step).asked.append((ask, self.saga.times_asked(ask)))
         self._is_what_its_history_tells()
 
+    def sent_back(self, answer: Answer | None) -> None:
+        """An answer is on its way."""
+        if answer is not None:
+            self.answers.append(answer)
+
     def hear(self, answer: Answer) -> None:
         """Let an answer arrive."""
         self.heard.append(answer)
@@ -144,11 +178,11 @@ class Journey:
         asks = self.saga.answered(answer.ask, answer.number, code=answer.code, detail="because")
         self.send(asks)
         if ended is not None and len(self.history) > before:
-            # Only that something could be undone after all is news, and may change what people are to be told
-            assert ended is End.COMPENSATION_FAILED
-            assert answer.ask.undo
+            # Only what was done too late is news, which is undone again, or what could be undone after all
+            assert ended is not End.COMPLETED
             assert answer.code is None
-            assert {ask.step for ask in asks} <= {FAILED_STEP}
+            again = Ask(answer.ask.step, undo=True, again=True)
+            assert {*asks} <= ({Ask(FAILED_STEP)} if answer.ask.undo else {again})
 
     def _may_be_sent(self, ask: Ask) -> None:
         """What is asked for fits what is known."""

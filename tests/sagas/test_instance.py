@@ -28,12 +28,19 @@ class LeftAlone(RuleBasedStateMachine):
         self.journey = Journey(plan)
 
     @precondition(lambda self: any(service.asked for service in self.journey.services.values()))
-    @rule(data=st.data(), well=mostly)
-    def carry_out(self, data: st.DataObject, well: bool) -> None:
-        """One service handles its next command; its answer is on its way."""
+    @rule(data=st.data(), well=mostly, later=seldom)
+    def carry_out(self, data: st.DataObject, well: bool, later: bool) -> None:
+        """One service handles its next command; its answer is on its way, if it gives one."""
         busy = [step for step, service in self.journey.services.items() if service.asked]
         service = self.journey.service(data.draw(st.sampled_from(busy)))
-        self.journey.answers.append(service.carry_out(well=well))
+        self.journey.sent_back(service.carry_out(well=well, later=later))
+
+    @precondition(lambda self: any(service.open for service in self.journey.services.values()))
+    @rule(data=st.data(), well=mostly)
+    def settle(self, data: st.DataObject, well: bool) -> None:
+        """What was left open is done after all, or not."""
+        waiting = [step for step, service in self.journey.services.items() if service.open]
+        self.journey.sent_back(self.journey.service(data.draw(st.sampled_from(waiting))).settle(well=well))
 
     @precondition(lambda self: self.journey.answers)
     @rule(data=st.data())
@@ -74,10 +81,12 @@ class LeftAlone(RuleBasedStateMachine):
         if not hasattr(self, "journey"):
             return
         services = self.journey.services
-        while self.journey.answers or any(service.asked for service in services.values()):
+        while self.journey.answers or any(service.asked or service.open for service in services.values()):
             for service in list(services.values()):
                 if service.asked:
-                    self.journey.answers.append(service.carry_out(well=True))
+                    self.journey.sent_back(service.carry_out(well=True))
+                elif service.open:
+                    self.journey.sent_back(service.settle(well=True))
             while self.journey.answers:
                 self.journey.hear(self.journey.answers.pop(0))
         assert self.journey.saga.end is not None

@@ -1,8 +1,8 @@
 """The travel system at work, in a world where the test lets time pass."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -11,31 +11,38 @@ from uuid import UUID
 import msgspec
 
 from colonnade.messages import Command
+from colonnade.messages.envelope import Envelope
+from colonnade.persistence import DataDirectory
+from colonnade.persistence.addresses import replies_of
+from colonnade.persistence.reply import Reply
 from colonnade.persistence.sqlite import SqliteStore
-from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Unit
+from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish, Unit
 from colonnade.system import System
 from colonnade.system.admin.operations import SteerSaga
 from colonnade.system.admin.perform import Administered, perform
-from colonnade.testing import RunningSystem, running_system
+from colonnade.system.hosts.supervision import Supervisor
+from colonnade.system.runtime import build
+from colonnade.testing.running import RunningSystem
 from colonnade.workers.consumers import NOBODY
 from colonnade.workers.sagas.history import End, SagaEvent
 from colonnade.workers.sagas.instance import SagaInstance
-from colonnade.world import Clock, World, datetime_of, real_world
+from colonnade.workers.sagas.messages import consumer_of
+from colonnade.world import World, datetime_of, real_world
 from tests.sagas.travel.clerks import Clerks
 from tests.sagas.travel.stations import stations
 from tests.sagas.travel.trips import PlanTrip, trips
 
 WITHIN_SECONDS = 20.0
 TRIP = UUID(int=7)
+START_MICROS = 1_800_000_000_000_000
 _FAR = 1 << 60
 
 
-class AheadClock:
-    """The machine's clock, as far ahead as a test wants it."""
+class StillClock:
+    """Stands still but for the time that a test lets pass."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.ahead_seconds = 0.0
+    def __init__(self) -> None:
+        self.passed_seconds = 0.0
 
     def now(self) -> datetime:
         """The time of day."""
@@ -43,19 +50,20 @@ class AheadClock:
 
     def micros(self) -> int:
         """The time of day in microseconds."""
-        return self._clock.micros() + round(self.ahead_seconds * 1_000_000)
+        return START_MICROS + round(self.passed_seconds * 1_000_000)
 
     def monotonic(self) -> float:
         """Seconds that never go back."""
-        return self._clock.monotonic() + self.ahead_seconds
+        return self.passed_seconds
 
 
 class Travel:
     """The system, and one trip in it."""
 
-    def __init__(self, system: RunningSystem, clerks: Clerks, clock: AheadClock) -> None:
+    def __init__(self, system: RunningSystem, clerks: Clerks, clock: StillClock, running: AsyncExitStack) -> None:
         self.system, self.clerks = system, clerks
         self._clock = clock
+        self._running = running
         self._committed = asyncio.Event()
         for service in system.runtime.services.values():
             service.store.watch(lambda _: self._committed.set())
@@ -69,6 +77,12 @@ class Travel:
     def stations(self) -> SqliteStore:
         """The store of the service that does its steps."""
         return self.system.runtime.services["stations"].store
+
+    async def start(self, *loops: str) -> None:
+        """Let loops run until the end."""
+        runtime = self.system.runtime
+        supervisor = Supervisor({name: runtime.loops[name] for name in loops}, runtime.world)
+        await self._running.enter_async_context(_at_work(supervisor))
 
     async def plan(self, *legs: str, seconds: float = 60.0) -> None:
         """Begin the trip; the seats of a leg that are booked together are named with a blank between."""
@@ -127,13 +141,55 @@ class Travel:
         events = await self.trips.log.stream(f"Trip/{TRIP}", 1, 1_000)
         return [(event.name.removeprefix("trips."), msgspec.json.decode(event.data)) for event in events]
 
+    def now(self) -> int:
+        """The time in microseconds."""
+        return self._clock.micros()
+
+    async def waits(self, service: str, count: int = 1) -> bool:
+        """Whether so many messages wait in the inbox of a service."""
+        return await self.system.runtime.services[service].store.inbox.unhandled() >= count
+
+    async def has_answered(self) -> bool:
+        """Whether a message of the stations is on its way out."""
+        return bool([row for row in await self.stations.outbox.pending(0, 10) if b"|do|" in row.envelope])
+
+    async def has_happened(self, *booked: str) -> bool:
+        """Whether that happened at the stations."""
+        return await self.booked() == [*booked]
+
+    async def publish_what_fails(self) -> None:
+        """Send the saga an answer that it cannot read, from the stations."""
+        world = self.system.runtime.world
+        envelope = Envelope(
+            specversion="1.0",
+            id=world.ids.new(),
+            source="stations",
+            type=Reply.NAME,
+            subject=str(TRIP),
+            time=world.clock.now(),
+            data=msgspec.Raw(b"{}"),
+            correlationid=world.ids.new(),
+            replykey=f"{consumer_of('BookTrip')}|{TRIP}|to what?",
+        )
+        await self.commit(
+            self.stations, Publish(replies_of("trips"), str(TRIP), envelope.id, envelope.encode())
+        )  # fmt: skip
+
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, and all loops look at the clock."""
-        self._clock.ahead_seconds += seconds
+        self._clock.passed_seconds += seconds
         tick = Deliver(NOBODY, "tick", b"{}")
         for service in self.system.runtime.services.values():
             await self.commit(service.store, ArmTimer("tick", _FAR, tick))
             await service.worker.look_again()
+
+    async def pass_time_until(self, holds: Callable[[], Awaitable[bool]], step_seconds: float = 0.5) -> None:
+        """Let time pass, a little after the other, until `holds`."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while not await holds():
+                self._committed.clear()
+                await self.pass_time(step_seconds)
+                await self._committed.wait()
 
     async def commit(self, store: SqliteStore, *effects: Effect) -> None:
         """Put something into a store."""
@@ -150,17 +206,31 @@ class Travel:
                 await self._committed.wait()
 
 
+@asynccontextmanager
+async def _at_work(supervisor: Supervisor) -> AsyncIterator[None]:
+    task = asyncio.create_task(supervisor.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 def travel_system(clerks: Clerks) -> System:
     """The system, with these people in it."""
     return System("travel", [trips(clerks), stations(clerks)])
 
 
 @asynccontextmanager
-async def travelling(data: Path) -> AsyncIterator[Travel]:
-    """The system, running."""
+async def travelling(data: Path, without: Collection[str] = (), clerks: Clerks | None = None) -> AsyncIterator[Travel]:
+    """The system, running, but for the loops in `without`."""
     real = real_world()
-    clock = AheadClock(real.clock)
-    clerks = Clerks()
+    clock = StillClock()
+    clerks = clerks or Clerks()
     world = World(clock, real.randomness, real.ids, real.sleep)
-    async with running_system(travel_system(clerks), data, world) as system:
-        yield Travel(system, clerks, clock)
+    runtime = await build(travel_system(clerks), DataDirectory(data), world)
+    async with AsyncExitStack() as running:
+        running.push_async_callback(runtime.close)
+        travel = Travel(RunningSystem(runtime), clerks, clock, running)
+        await travel.start(*(name for name in runtime.loops if name not in without))
+        yield travel

@@ -11,8 +11,9 @@ from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.reply import Reply
+from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.store import Store
-from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish, Settle
+from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Forget, Publish, Settle
 from colonnade.persistence.work import work_at_hand
 from colonnade.world import World, datetime_of, micros_of
 
@@ -82,6 +83,9 @@ class UnitReplies:
         if waiting is None:
             return
         work.effects.append(Settle(key))
+        if refusal is not None:
+            # As one that was refused at once: asked for again, it is tried again
+            work.effects.append(Forget(ReplyKey.parse(waiting.reply_key).mark(waiting.reply_to)))
         reply = Reply.of(self._routes.service, refusal)
         context = current_context.get()
         work.effects.append(

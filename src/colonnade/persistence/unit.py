@@ -18,6 +18,7 @@ __all__ = [
     "Discard",
     "Effect",
     "Fence",
+    "Forget",
     "Handled",
     "Incoming",
     "KeepAside",
@@ -198,6 +199,12 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     expires: int
 
 
+class Forget(msgspec.Struct, frozen=True, gc=False):
+    """Keep the answer of this scope no longer, if there is one."""
+
+    scope: str
+
+
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """The state of an aggregate at a version, so that loading need not begin at its first event."""
 
@@ -260,6 +267,7 @@ Effect = (
     | ArmTimer
     | DisarmTimer
     | Answer
+    | Forget
     | Snapshot
     | Write
     | WriteMany

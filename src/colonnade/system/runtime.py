@@ -38,7 +38,8 @@ from colonnade.system.graph import package_of
 from colonnade.system.mediation import InProcessMediator, MessageHandlers
 from colonnade.system.service import Service, System
 from colonnade.system.topology import Topology, subscriber_name, topology_of
-from colonnade.workers.consumers import CommandConsumer, Consumer, SubscriberConsumer
+from colonnade.workers.commands import CommandConsumer
+from colonnade.workers.consumers import Consumer, SubscriberConsumer
 from colonnade.workers.projections import Projector
 from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import from_outbox

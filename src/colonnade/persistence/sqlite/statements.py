@@ -13,6 +13,7 @@ from colonnade.persistence.unit import (
     Defer,
     Deliver,
     DisarmTimer,
+    Forget,
     KeepAside,
     Relayed,
     Settle,
@@ -55,6 +56,7 @@ class WriteStatements:
             Answer: lambda effect, unit: run(
                 _ANSWER, (effect.scope, effect.fingerprint, effect.response, effect.expires)
             ),
+            Forget: lambda effect, unit: run("DELETE FROM answers WHERE scope = ?", (effect.scope,)),
             Defer: lambda effect, unit: run(_DEFER, (effect.key, effect.reply_to, effect.reply_key)),
             Settle: lambda effect, unit: run(_SETTLE, (effect.key,)),
             DisarmTimer: lambda effect, unit: run(_DISARM, (effect.name,)),

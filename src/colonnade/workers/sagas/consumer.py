@@ -17,11 +17,11 @@ from colonnade.observability.logs import get_logger
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.execution import Execution, Refused
 from colonnade.persistence.reply import Reply
+from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.store import DueMessage, Store
 from colonnade.persistence.unit import DisarmTimer, Handled
 from colonnade.persistence.work import work_at_hand
 from colonnade.workers.consumers import NotYet
-from colonnade.workers.reply_keys import ReplyKey
 from colonnade.workers.sagas.history import StoredMessage
 from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance, StepState
 from colonnade.workers.sagas.messages import CANCEL, CONTROL, TIMEOUT, SagaCancel, SagaControl, SagaTimeout, timer_name

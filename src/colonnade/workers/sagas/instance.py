@@ -6,6 +6,7 @@ from uuid import UUID
 
 from colonnade.application import Why
 from colonnade.domain import Aggregate, Conflict
+from colonnade.persistence.reply_keys import Direction
 from colonnade.workers.sagas.history import (
     Compensating,
     End,
@@ -76,6 +77,15 @@ class Ask:
 
     step: str
     undo: bool = False
+    again: bool = False
+    """Undone once more: it was done after it had been undone."""
+
+    @property
+    def direction(self) -> Direction:
+        """What its command says."""
+        if self.undo:
+            return Direction.AGAIN if self.again else Direction.UNDO
+        return Direction.DO
 
 
 # What was asked and not answered may have been done: it is undone as well
@@ -98,6 +108,8 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         self.closed = False
         self.started: SagaStarted | None = None
         self._times: dict[tuple[str, bool], int] = {}
+        self._done: set[str] = set()
+        self._late: set[str] = set()
 
     @property
     def plan(self) -> SagaStarted:
@@ -127,20 +139,28 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
 
         Answers that come again or change nothing any more are ignored; so is a refusal of what was asked for anew
         meanwhile, for its answer will come. An undoing that was given up and is done after all is good news, even
-        after the end.
+        after the end; a step that was done after it had been undone is undone again, even then.
         """
-        if code is None:
-            late_undoing = ask.undo and self.steps.get(ask.step) is StepState.UNDO_FAILED and not self.closed
-        else:
-            late_undoing = False
-            if number < self.times_asked(ask):
-                return []
-        if not late_undoing and (self.end is not None or not self.awaits(ask)):
+        if code is not None and number < self.times_asked(ask):
+            return []
+        awaited = self.end is None and self.awaits(ask)
+        if not awaited and not (code is None and self._is_news(ask)):
             return []
         self.record(StepAnswered(ask.step, ask.undo, code, detail))
         if ask.undo or code is None or self.phase not in (Phase.RUNNING, Phase.COMPLETING):
             return self._go_on()
         return self._compensate(ask.step, code, detail)
+
+    def _is_news(self, ask: Ask) -> bool:
+        """Whether it matters that this was done although nobody waits for it."""
+        state = self.steps.get(ask.step)
+        if self.closed:
+            return False
+        if ask.undo:
+            return state is StepState.UNDO_FAILED
+        # The answers of a service come in order: this was done after the undoing had been answered. What was done
+        # while its undoing was on its way is undone by that
+        return state in (StepState.UNDONE, StepState.UNDO_FAILED) and ask.step not in self._done
 
     def timed_out(self, ask: Ask, number: int) -> list[Ask]:
         """Nobody answered in time: a step counts as perhaps done, an undoing as failed."""
@@ -164,15 +184,11 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         undoing = self.phase is Phase.COMPENSATING
         outstanding = StepState.UNDOING if undoing else StepState.ASKED
         wanted = {Phase.COMPLETING: {COMPLETED_STEP}, Phase.FAILING: {FAILED_STEP}}.get(self.phase)
-        asks = [
-            Ask(id, undoing)
-            for id, state in self.steps.items()
+        return [
+            Ask(id) if id == FAILED_STEP else self._ask(id, undo=undoing)
+            for id, state in list(self.steps.items())
             if state is outstanding and (wanted is None or id in wanted)
         ]
-        for ask in asks:
-            if ask.step != FAILED_STEP:
-                self.record(StepAsked(ask.step, ask.undo))
-        return asks
 
     def skip(self, step: str) -> list[Ask]:
         """Count an outstanding step as done, or an undoing as undone; raises `StepNotOutstanding` or `SagaOver`."""
@@ -223,7 +239,13 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
             case StepAnswered(undo=True):
                 self.steps[event.step] = StepState.UNDONE if event.code is None else StepState.UNDO_FAILED
                 self._reopen()
+            case StepAnswered(code=None) if self.steps[event.step] in (StepState.UNDONE, StepState.UNDO_FAILED):
+                self._late.add(event.step)
+                self.steps[event.step] = StepState.UNKNOWN
+                self.phase, self.end = Phase.COMPENSATING, None
             case StepAnswered():
+                if event.code is None:
+                    self._done.add(event.step)
                 self.steps[event.step] = {None: StepState.DONE, TIMED_OUT: StepState.UNKNOWN}.get(
                     event.code, StepState.REFUSED
                 )
@@ -237,6 +259,8 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
                     # What was being undone when somebody closed it was answered, if at all, to nobody
                     if state in (StepState.UNDO_FAILED, StepState.UNDOING):
                         self.steps[step] = StepState.UNKNOWN
+                if self.steps.get(FAILED_STEP) is StepState.ASKED:
+                    self.steps[FAILED_STEP] = StepState.UNKNOWN
             case SagaEnded():
                 self.phase, self.end, self.closed = Phase.ENDED, event.end, event.by_hand
 
@@ -281,14 +305,18 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
             asks = [self._ask(step, undo=True) for step in undoable if self.steps[step] in _PERHAPS_DONE]
             if any(self.steps[step] is StepState.UNDOING for step in undoable):
                 return asks
-        if self.steps.get(FAILED_STEP) is StepState.DONE:
-            self._end_undone(told=True)  # it was told when this was tried before
-            return []
-        return [Ask(FAILED_STEP)]
+        match self.steps.get(FAILED_STEP):
+            case StepState.DONE:
+                self._end_undone(told=True)  # it was told when this was tried before
+                return []
+            case StepState.ASKED:
+                return []  # it is told already; the answer comes
+            case _:
+                return [Ask(FAILED_STEP)]
 
     def _ask(self, step: str, *, undo: bool = False) -> Ask:
         self.record(StepAsked(step, undo))
-        return Ask(step, undo)
+        return Ask(step, undo, undo and step in self._late)
 
     def _end_undone(self, *, told: bool) -> None:
         well = told and StepState.UNDO_FAILED not in self.steps.values()

@@ -7,8 +7,8 @@ import msgspec
 
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
+from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.unit import ArmTimer, Deliver
-from colonnade.workers.reply_keys import ReplyKey
 from colonnade.world import World
 
 __all__ = [

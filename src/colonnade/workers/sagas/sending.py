@@ -13,8 +13,8 @@ from colonnade.messages.codec import MessageCodec
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
 from colonnade.persistence.addresses import Routes
+from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.unit import Effect
-from colonnade.workers.reply_keys import ReplyKey
 from colonnade.workers.sagas.history import SagaStarted, StoredMessage, StoredStep
 from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance
 from colonnade.workers.sagas.messages import consumer_of, timeout_timer
@@ -73,7 +73,7 @@ class SagaSender:
                     expires = due
             assert command is not None
             key = str(instance.id)
-            asked = ReplyKey(consumer_of(self.name), key, ask.step, ask.undo, instance.times_asked(ask))
+            asked = ReplyKey(consumer_of(self.name), key, ask.step, ask.direction, instance.times_asked(ask))
             effects.append(self._command(asked, command, now, expires, context))
             effects.append(timeout_timer(self.name, asked, due, self.routes.service, context, self.world))
         return effects

@@ -32,6 +32,7 @@ from colonnade.persistence.unit import (
     Discard,
     Effect,
     Fence,
+    Forget,
     Handled,
     Park,
     Publish,
@@ -129,6 +130,15 @@ class UnitSuite(StoreSuite):
             assert raised.value.answer == StoredAnswer(b"f", b"first")
             await commit(store, Answer("scope", b"g", b"second", FOR_EVER), time=2_000)
             assert await store.answers("scope", "other") == {"scope": StoredAnswer(b"g", b"second")}
+
+    async def test_an_answer_is_forgotten(self) -> None:
+        """The same request is a new one then; one that is not there is no mistake."""
+        async with self.store() as store:
+            await commit(store, Answer("scope", b"f", b"first", FOR_EVER), Answer("other", b"f", b"kept", FOR_EVER))
+            await commit(store, Forget("scope"), Forget("unknown"))
+            assert await store.answers("scope", "other") == {"other": StoredAnswer(b"f", b"kept")}
+            await commit(store, Answer("scope", b"g", b"second", FOR_EVER))
+            assert await store.answers("scope") == {"scope": StoredAnswer(b"g", b"second")}
 
     async def test_an_owner_that_was_overtaken_commits_nothing(self) -> None:
         """A unit under a lease's epoch is refused once another owner has taken the lease."""

@@ -1,0 +1,50 @@
+"""Where the answer to a saga's command goes, and what it answers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Direction", "ReplyKey"]
+
+
+class Direction(StrEnum):
+    """What is asked of a step; `AGAIN` undoes once more what was done after it had been undone."""
+
+    DO = "do"
+    UNDO = "undo"
+    AGAIN = "again"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyKey:
+    """Which asking of which step of which saga a command is: `number` counts from 1 how often it was asked for.
+
+    `consumer` and `key` name the saga's line in the inbox of the service that it belongs to.
+    """
+
+    consumer: str
+    key: str
+    step: str
+    direction: Direction
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.consumer}|{self.key}|{self.step}|{self.direction}|{self.number}"
+
+    @property
+    def undo(self) -> bool:
+        """Whether the step is to be undone."""
+        return self.direction is not Direction.DO
+
+    def mark(self, asker: str, direction: Direction | None = None) -> str:
+        """Under which the service that carries a step of the service `asker` out remembers that it did.
+
+        Of this asking, or in another `direction`.
+        """
+        return f"{direction or self.direction}|{asker}|{self.consumer}|{self.key}|{self.step}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ReplyKey":
+        """The key that `text` is, in which a step's id may hold any sign; raises `ValueError`."""
+        consumer, key, rest = text.split("|", 2)
+        step, direction, number = rest.rsplit("|", 2)
+        return cls(consumer, key, step, Direction(direction), int(number))
