@@ -49,7 +49,7 @@ async def answers(at: Factory, count: int) -> list[Reply]:
 
 def of_step(step: str = "bill", direction: str = "do") -> dict[str, object]:
     """What the command of a saga's step carries."""
-    return {"replyto": "front", "replykey": f"saga:Sell|1|{step}|{direction}"}
+    return {"replyto": "front", "replykey": f"saga:Sell|1|{step}|{direction}|1"}
 
 
 async def is_idle(at: Factory) -> bool:
