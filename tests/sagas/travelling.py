@@ -12,6 +12,7 @@ import msgspec
 
 from colonnade.messages import Command
 from colonnade.messages.envelope import Envelope
+from colonnade.observability.health import HealthState
 from colonnade.persistence import DataDirectory
 from colonnade.persistence.addresses import replies_of
 from colonnade.persistence.reply import Reply
@@ -149,6 +150,19 @@ class Travel:
         """Whether so many messages wait in the inbox of a service."""
         return await self.system.runtime.services[service].store.inbox.unhandled() >= count
 
+    async def is_idle(self, service: str) -> bool:
+        """Whether nothing waits in the inbox of a service."""
+        return not await self.waits(service)
+
+    async def is_at(self, end: End) -> bool:
+        """Whether the saga has ended so."""
+        saga = await self.saga()
+        return saga is not None and saga.end is end
+
+    async def health(self, service: str) -> Sequence[HealthState]:
+        """What a service tells of itself."""
+        return self.system.runtime.services[service].health.states()
+
     async def has_answered(self) -> bool:
         """Whether a message of the stations is on its way out."""
         return bool([row for row in await self.stations.outbox.pending(0, 10) if b"|do|" in row.envelope])
@@ -233,4 +247,6 @@ async def travelling(data: Path, without: Collection[str] = (), clerks: Clerks |
         running.push_async_callback(runtime.close)
         travel = Travel(RunningSystem(runtime), clerks, clock, running)
         await travel.start(*(name for name in runtime.loops if name not in without))
+        # Nobody who waits still keeps the workers from stopping
+        running.callback(clerks.may_go_on.set)
         yield travel

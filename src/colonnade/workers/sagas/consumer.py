@@ -23,7 +23,7 @@ from colonnade.persistence.unit import DisarmTimer, Handled
 from colonnade.persistence.work import work_at_hand
 from colonnade.workers.consumers import NotYet
 from colonnade.workers.sagas.history import StoredMessage
-from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance, StepState
+from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance
 from colonnade.workers.sagas.messages import CANCEL, CONTROL, TIMEOUT, SagaCancel, SagaControl, SagaTimeout, timer_name
 from colonnade.workers.sagas.sending import SagaSender
 from colonnade.world import World
@@ -167,12 +167,13 @@ class SagaConsumer:
         key = envelope.subject
         timeout = msgspec.json.decode(envelope.data, type=SagaTimeout)
         instance = await self._instance(key)
-        step = timeout.step
-        if step not in (COMPLETED_STEP, FAILED_STEP):
-            self._send(instance, instance.timed_out(Ask(step, timeout.undo), timeout.number), context)
-        elif instance.end is None and instance.steps.get(step) is StepState.ASKED:
+        ask = Ask(timeout.step, timeout.undo)
+        if ask.step not in (COMPLETED_STEP, FAILED_STEP):
+            self._send(instance, instance.timed_out(ask, timeout.number), context)
+        elif ask == instance.stuck_on and timeout.number == instance.times_asked(ask):
             # It is not known whether that was done, and there is nothing to undo it with
-            command = instance.plan.completed.name if instance.plan.completed and step == COMPLETED_STEP else step
+            completed = instance.plan.completed
+            command = completed.name if completed is not None and ask.step == COMPLETED_STEP else ask.step
             raise NotYet(
                 STUCK_LOOK_SECONDS,
                 f"{self.name}/{key} is stuck: it waits for the answer to {command}; see colonnade sagas show, "

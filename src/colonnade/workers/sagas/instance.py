@@ -134,6 +134,12 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         """Whether that was asked for and has no answer."""
         return self.steps.get(ask.step) is (StepState.UNDOING if ask.undo else StepState.ASKED)
 
+    @property
+    def stuck_on(self) -> Ask | None:
+        """The command of its end that it waits for: nothing but the answer takes it further."""
+        last = {Phase.COMPLETING: COMPLETED_STEP, Phase.FAILING: FAILED_STEP}.get(self.phase)
+        return Ask(last) if last is not None else None
+
     def answered(self, ask: Ask, number: int, *, code: str | None, detail: str) -> list[Ask]:
         """What was asked for the `number`th time was done, or refused with `code`.
 
@@ -183,12 +189,9 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
             return self._compensate("", "retried", "an operator asked again")
         undoing = self.phase is Phase.COMPENSATING
         outstanding = StepState.UNDOING if undoing else StepState.ASKED
-        wanted = {Phase.COMPLETING: {COMPLETED_STEP}, Phase.FAILING: {FAILED_STEP}}.get(self.phase)
-        return [
-            Ask(id) if id == FAILED_STEP else self._ask(id, undo=undoing)
-            for id, state in list(self.steps.items())
-            if state is outstanding and (wanted is None or id in wanted)
-        ]
+        if (last := self.stuck_on) is not None:
+            return [last] if last.step == FAILED_STEP else [self._ask(last.step)]
+        return [self._ask(id, undo=undoing) for id, state in list(self.steps.items()) if state is outstanding]
 
     def skip(self, step: str) -> list[Ask]:
         """Count an outstanding step as done, or an undoing as undone; raises `StepNotOutstanding` or `SagaOver`."""
@@ -259,8 +262,6 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
                     # What was being undone when somebody closed it was answered, if at all, to nobody
                     if state in (StepState.UNDO_FAILED, StepState.UNDOING):
                         self.steps[step] = StepState.UNKNOWN
-                if self.steps.get(FAILED_STEP) is StepState.ASKED:
-                    self.steps[FAILED_STEP] = StepState.UNKNOWN
             case SagaEnded():
                 self.phase, self.end, self.closed = Phase.ENDED, event.end, event.by_hand
 
@@ -305,14 +306,10 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
             asks = [self._ask(step, undo=True) for step in undoable if self.steps[step] in _PERHAPS_DONE]
             if any(self.steps[step] is StepState.UNDOING for step in undoable):
                 return asks
-        match self.steps.get(FAILED_STEP):
-            case StepState.DONE:
-                self._end_undone(told=True)  # it was told when this was tried before
-                return []
-            case StepState.ASKED:
-                return []  # it is told already; the answer comes
-            case _:
-                return [Ask(FAILED_STEP)]
+        if self.steps.get(FAILED_STEP) is StepState.DONE:
+            self._end_undone(told=True)  # it was told when this was tried before
+            return []
+        return [Ask(FAILED_STEP)]
 
     def _ask(self, step: str, *, undo: bool = False) -> Ask:
         self.record(StepAsked(step, undo))

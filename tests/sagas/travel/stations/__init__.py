@@ -96,11 +96,15 @@ class UnbookHandler:
     seats: Repository[Seats]
     clerks: Clerks
 
-    async def __call__(self, command: Unbook) -> None:
-        """Give back."""
-        if await self.clerks.decide(f"unbook {command.seat}") == "refuse":
+    async def __call__(self, command: Unbook) -> Deferred | None:
+        """Give back, or leave it open."""
+        doing = await self.clerks.decide(f"unbook {command.seat}")
+        if doing == "refuse":
             raise Full(command.seat)
+        if doing == "defer":
+            return Deferred(f"{command.trip_id}/{command.seat}")
         (await _seats(self.seats, command.trip_id)).unbook(command.seat)
+        return None
 
 
 @dataclass(frozen=True)
