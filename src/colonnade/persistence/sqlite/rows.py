@@ -81,19 +81,19 @@ class Pages:
         self._path = path
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows; raises `StoreFailed`."""
+        """All rows; raises `StoreFailed`, `StoreClosed`."""
         try:
             return self._execute(sql, parameters).fetchall()
         except apsw.Error as error:
             raise failed(self._path, error) from error
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
-        """The first row, or None; raises `StoreFailed`."""
+        """The first row, or None; raises `StoreFailed`, `StoreClosed`."""
         rows = self.all(sql, parameters)
         return rows[0] if rows else None
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        """The first row's first value, or None; raises `StoreFailed`."""
+        """The first row's first value, or None; raises `StoreFailed`, `StoreClosed`."""
         row = self.one(sql, parameters)
         return row[0] if row is not None else None
 

@@ -190,9 +190,7 @@ class SqliteStore:
         return deferral_of(self._pages, key)
 
     async def close(self) -> None:
-        """Finish what is being committed and close the file."""
-        if self._closed:
-            return
+        """Finish what is being committed and close the file; again, where a first call was cancelled."""
         self._closed = True
         await self._queries.close()
         if self._transactions is not None:

@@ -8,9 +8,9 @@ from typing import TypeVar
 import apsw
 
 from colonnade.persistence.executor import Executor
-from colonnade.persistence.store import StoreFailed, WriteFailed
+from colonnade.persistence.store import StoreClosed, StoreFailed, WriteFailed
 
-__all__ = ["Transactions", "failed"]
+__all__ = ["DRIVER_ERRORS", "Transactions", "failed"]
 
 R = TypeVar("R")
 
@@ -21,11 +21,20 @@ _REFUSALS = (
     apsw.RangeError,
     apsw.SQLError,
     apsw.TooBigError,
+    # A value that no column can hold, found before the database sees it: text that has no encoding, a number too large
+    TypeError,
+    ValueError,
+    OverflowError,
 )
 
+DRIVER_ERRORS = (apsw.Error, *_REFUSALS)
+"""What a statement raises."""
 
-def failed(path: Path, error: apsw.Error) -> StoreFailed:
-    """`error` as the port names it: the fault of what was written, or the database's."""
+
+def failed(path: Path, error: Exception) -> StoreFailed | StoreClosed:
+    """One of `DRIVER_ERRORS` as the port names it: the fault of what was written, or the database's."""
+    if isinstance(error, apsw.ConnectionClosedError):
+        return StoreClosed()
     kind = WriteFailed if isinstance(error, _REFUSALS) else StoreFailed
     return kind(str(path), f"{type(error).__name__}: {error}")
 
@@ -44,6 +53,7 @@ class Transactions:
         self._executor = executor
         self._turn = asyncio.Lock()
         self._rolled_back: Callable[[], None] | None = None
+        self._closed = False
 
     def when_rolled_back(self, forget: Callable[[], None]) -> None:
         """Call `forget` when a transaction comes to nothing."""
@@ -52,13 +62,15 @@ class Transactions:
     async def run(self, work: Callable[[], R], *, aside: bool = False) -> R:
         """Commit what `work` does, all or nothing, though the caller be cancelled; `aside` for what takes long.
 
-        Raises what `work` raises; a driver's error as `WriteFailed` or `StoreFailed`.
+        Raises what `work` raises, a driver's error as `WriteFailed` or `StoreFailed`; `StoreClosed`.
         """
         return await asyncio.shield(asyncio.ensure_future(self.run_uncancelled(work, aside=aside)))
 
     async def run_uncancelled(self, work: Callable[[], R], *, aside: bool = False) -> R:
         """The same, in a task that nobody cancels."""
         async with self._turn:
+            if self._closed:
+                raise StoreClosed
             run = self.connection.execute
             try:
                 run("BEGIN IMMEDIATE")
@@ -66,7 +78,7 @@ class Transactions:
                 await self._executor.submit(self._commit)
             except Exception as error:
                 self._roll_back()
-                if isinstance(error, apsw.Error):
+                if isinstance(error, DRIVER_ERRORS):
                     raise failed(self.path, error) from error
                 raise
             return result
@@ -74,6 +86,7 @@ class Transactions:
     async def close(self) -> None:
         """Close the file when the transaction at hand, if any, is done."""
         async with self._turn:
+            self._closed = True
             await self._executor.close()
             self.connection.close()
 

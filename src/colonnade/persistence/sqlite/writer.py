@@ -4,12 +4,10 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import apsw
-
 from colonnade.persistence.coalescing import Written
 from colonnade.persistence.sqlite.inbox import InboxWriter
 from colonnade.persistence.sqlite.statements import WriteStatements
-from colonnade.persistence.sqlite.transactions import Transactions, failed
+from colonnade.persistence.sqlite.transactions import DRIVER_ERRORS, Transactions, failed
 from colonnade.persistence.store import (
     AlreadyAnswered,
     AlreadyHandled,
@@ -95,7 +93,7 @@ class SqliteWriter:
             Handled: self._check_waiting,
             Retry: self._check_waiting,
             Park: self._check_waiting,
-            Unpark: self._check_parked,
+            Unpark: self._check_edited,
             Discard: self._check_parked,
             Answer: self._check_answer,
             Receive: self._check_chain,
@@ -134,11 +132,17 @@ class SqliteWriter:
                 if len(batch) == 1:
                     return Written([error], Touched(0))
                 # Which unit's rows were refused is not known when all are inserted at once
-                return _joined([await self.write([unit]) for unit in batch])
+                return _joined([await self._write_alone(unit) for unit in batch])
             else:
                 self.inbox.committed()
                 return Written(results, Touched(self._touched))
         return Written(results, Touched(0))
+
+    async def _write_alone(self, unit: Unit) -> Written:
+        try:
+            return await self.write([unit])
+        except Exception as error:  # the database failed: those committed before are committed all the same
+            return Written([error], Touched(0))
 
     def _write_together(
         self, batch: Sequence[Unit], places: Sequence[int], results: list[Committed | Exception]
@@ -155,13 +159,13 @@ class SqliteWriter:
             except (StoreConflict, MessageTooLarge) as lost:
                 results[place] = lost
                 continue
+            except DRIVER_ERRORS as error:
+                results[place] = self._refusal(error)
+                continue
             try:
                 self._apply(unit)
-            except apsw.Error as error:
-                translated = failed(self._transactions.path, error)
-                if not isinstance(translated, WriteFailed):
-                    raise
-                raise _UnitFailed(place, translated) from error
+            except DRIVER_ERRORS as error:
+                raise _UnitFailed(place, self._refusal(error)) from error
             except Exception as error:
                 raise _UnitFailed(place, error) from error
             results[place] = Committed(self._end)
@@ -171,6 +175,14 @@ class SqliteWriter:
         if self._outbox:
             self._connection.executemany(_INSERT_OUTBOX, self._outbox)
             self._touched |= _OUTBOX
+
+    def _refusal(self, error: Exception) -> WriteFailed:
+        """What is wrong with a unit; raises what is wrong with the database."""
+        translated = failed(self._transactions.path, error)
+        if not isinstance(translated, WriteFailed):
+            raise translated from error
+        translated.__cause__ = error
+        return translated
 
     def _forget(self) -> None:
         self._forgotten = True
@@ -244,6 +256,11 @@ class SqliteWriter:
     def _check_parked(self, effect: Unpark | Discard, unit: Unit) -> None:
         if not self.inbox.has_parked(effect.row):
             raise NotParked(effect.row)
+
+    def _check_edited(self, effect: Unpark, unit: Unit) -> None:
+        if effect.envelope is not None and len(effect.envelope) > MESSAGE_LIMIT_BYTES:
+            raise MessageTooLarge(f"Message {effect.row}", len(effect.envelope), MESSAGE_LIMIT_BYTES)
+        self._check_parked(effect, unit)
 
     def _check_answer(self, effect: Answer, unit: Unit) -> None:
         row = self._run(

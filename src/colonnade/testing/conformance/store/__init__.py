@@ -1,13 +1,15 @@
 """What every store promises: inherit, say how one is opened, and pytest does the rest."""
 
+from colonnade.testing.conformance.store.closing import ClosingSuite
 from colonnade.testing.conformance.store.database import Database, StoreSuite
 from colonnade.testing.conformance.store.inbox import InboxSuite
 from colonnade.testing.conformance.store.log import LogSuite
 from colonnade.testing.conformance.store.outgoing import OutgoingSuite
+from colonnade.testing.conformance.store.refusals import RefusalSuite
 from colonnade.testing.conformance.store.units import UnitSuite
 
 __all__ = ["Database", "StoreConformance", "StoreSuite"]
 
 
-class StoreConformance(LogSuite, UnitSuite, InboxSuite, OutgoingSuite):
+class StoreConformance(LogSuite, UnitSuite, RefusalSuite, InboxSuite, OutgoingSuite, ClosingSuite):
     """The whole suite."""

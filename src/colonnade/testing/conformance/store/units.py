@@ -17,7 +17,6 @@ from colonnade.persistence.store import (
     MissedRow,
     NotParked,
     Store,
-    StoreClosed,
     StoredAnswer,
     Touched,
     VersionConflict,
@@ -170,21 +169,6 @@ class UnitSuite(StoreSuite):
                 await store.commit(unit())
             # Cancelled before it began, it may not have come to the store; the others are all there
             assert 16 <= len(await store.log.streams("Sale")) <= 20
-
-    async def test_closing_finishes_what_was_taken(self) -> None:
-        """Units taken before `close` are committed; later ones are refused by name."""
-        async with self.empty_database() as database:
-            store = await database()
-            waiting = [asyncio.ensure_future(commit(store, append(f"Sale/{number}", 0))) for number in range(20)]
-            await WORLD.sleep(0)
-            await store.close()
-            assert all(isinstance(result, Committed) for result in await asyncio.gather(*waiting))
-            with pytest.raises(StoreClosed):
-                await commit(store, append("Sale/late", 0))
-            await store.close()
-            again = await database()
-            assert len(await again.log.streams("Sale")) == 20
-            await again.close()
 
     @pytest.mark.parametrize(
         ("effects", "touched"),
