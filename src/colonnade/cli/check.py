@@ -43,7 +43,8 @@ def check(target: Target, as_json: AsJson = False) -> None:
         fail(f"{system.name} has {count} {'mistake' if count == 1 else 'mistakes'}.")
     if not as_json:
         endpoints = sum(len(service.api.endpoints) for service in system.services if service.api is not None)
-        typer.echo(f"{system.name} is sound: {len(system.services)} services, {endpoints} endpoints.")
+        services = _counted(len(system.services), "service")
+        typer.echo(f"{system.name} is sound: {services}, {_counted(endpoints, 'endpoint')}.")
 
 
 def _mistakes(system: System) -> list[Mistake]:
@@ -62,3 +63,7 @@ def _as_json(crossing: Crossing) -> dict[str, object]:
         "reason": crossing.rule,
         "remedy": crossing.remedy,
     }
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
