@@ -22,19 +22,22 @@ class Executor(Protocol):
 
 
 class ThreadExecutor:
-    """One thread of its own: cheaper a call than a pool, and the owner of what only one thread may touch."""
+    """One thread of its own, from the first call on: cheaper a call than a pool, and alone with what it touches."""
 
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._started = False
 
     def submit(self, work: Callable[[], R]) -> "asyncio.Future[R]":
         """Run `work` in the thread; raises RuntimeError after `close`."""
         if self._closed:
             raise RuntimeError(f"The thread {self._thread.name} has ended; nothing can run in it any more.")
+        if not self._started:
+            self._started = True
+            self._thread.start()
         done: asyncio.Future[R] = self._loop.create_future()
         self._queue.put((done, work))
         return done
@@ -44,7 +47,8 @@ class ThreadExecutor:
         if not self._closed:
             self._closed = True
             self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        if self._started:
+            await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:

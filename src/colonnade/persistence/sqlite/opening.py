@@ -11,7 +11,16 @@ from colonnade.persistence.sqlite.decimals import add_decimals
 from colonnade.persistence.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from colonnade.world import World
 
-__all__ = ["PARTITIONS", "NewerStore", "NotAStore", "connect_to_read", "connect_to_write", "make_store", "meta_of"]
+__all__ = [
+    "PARTITIONS",
+    "NewerStore",
+    "NotAStore",
+    "connect_beside",
+    "connect_to_read",
+    "connect_to_write",
+    "make_store",
+    "meta_of",
+]
 
 PARTITIONS = 8
 """Into how many partitions the outbox of a new store spreads its keys; fixed when the store is made."""
@@ -78,6 +87,17 @@ def connect_to_read(path: Path) -> apsw.Connection:
     return _checked(path, apsw.SQLITE_OPEN_READONLY, lambda connection: None)
 
 
+def connect_beside(path: Path) -> apsw.Connection:
+    """A connection that only reads a store that another process writes, or none.
+
+    Where the file's rights allow it, the last to leave brings the write-ahead log home: one that was opened to be read
+    could not, and would leave the log lying about.
+    """
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return connect_to_read(path)
+    return _checked(path, apsw.SQLITE_OPEN_READWRITE, lambda connection: connection.execute("PRAGMA query_only = ON"))
+
+
 def connect_to_write(path: Path) -> apsw.Connection:
     """The one connection that writes; every commit is on the disk when it returns."""
 
@@ -94,7 +114,7 @@ def meta_of(connection: apsw.Connection) -> dict[str, Any]:
     return dict(connection.execute("SELECT key, value FROM meta"))
 
 
-def _checked(path: Path, flags: int, prepare: Callable[[apsw.Connection], None]) -> apsw.Connection:
+def _checked(path: Path, flags: int, prepare: Callable[[apsw.Connection], object]) -> apsw.Connection:
     try:
         # Tells why a file can not be opened, which SQLite does not
         os.close(os.open(path, os.O_RDWR if flags & apsw.SQLITE_OPEN_READWRITE else os.O_RDONLY))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -14,7 +15,14 @@ from colonnade.persistence.coalescing import Coalescer
 from colonnade.persistence.executor import ThreadExecutor
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
 from colonnade.persistence.sqlite.leases import SqliteLeases
-from colonnade.persistence.sqlite.opening import NotAStore, connect_to_read, connect_to_write, make_store, meta_of
+from colonnade.persistence.sqlite.opening import (
+    NotAStore,
+    connect_beside,
+    connect_to_read,
+    connect_to_write,
+    make_store,
+    meta_of,
+)
 from colonnade.persistence.sqlite.queries import ShortQueries, SqliteQueries, rows_of
 from colonnade.persistence.sqlite.rows import (
     Pages,
@@ -61,18 +69,25 @@ async def open_sqlite_store(path: Path, world: World, *, read_only: bool = False
         raise NotAStore(path, "its directory is missing") from None
     except OSError as error:
         raise NotAStore(path, error.strerror or str(error)) from error
-    return SqliteStore(path, world, read_only=read_only)
+    with ExitStack() as opened:
+        # First, since it finds what a crash has left, which a connection that only reads could not put right
+        writing = None if read_only else opened.enter_context(closing(connect_to_write(path)))
+        reading = opened.enter_context(closing(connect_beside(path) if read_only else connect_to_read(path)))
+        try:
+            store = SqliteStore(path, world, reading, writing)
+        except apsw.Error as error:
+            raise NotAStore(path, str(error)) from error
+        opened.pop_all()
+    return store
 
 
 class SqliteStore:
     """All of a service's durable state. Short reads run on the loop, where they cost less than a thread's hand-over."""
 
-    def __init__(self, path: Path, world: World, *, read_only: bool) -> None:
+    def __init__(self, path: Path, world: World, reading: apsw.Connection, writing: apsw.Connection | None) -> None:
         self.path = path
-        # First, since it finds what a crash has left, which a connection that only reads could not put right
-        writing = None if read_only else connect_to_write(path)
-        self._reader = connect_to_read(path)
-        meta = meta_of(self._reader)
+        self._reader = reading
+        meta = meta_of(reading)
         self.history = UUID(bytes=meta["history"])
         self.partitions: int = meta["partitions"]
         pages = self._pages = Pages(self._reader, path)
