@@ -1,13 +1,15 @@
-"""`make bench`: every subject in a process of its own, in turns, the median round told, and each bar."""
+"""`make bench`: every subject in a process of its own, in turns, the medians of its rounds told, and each bar."""
 
 import os
 import platform
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median_low
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated
 
 import apsw
 import msgspec
@@ -16,10 +18,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.bars import BENCHMARKS, Benchmark
-from benchmarks.measuring import Measured
+from benchmarks.bars import BENCHMARKS, Benchmark, Figures
+from benchmarks.measuring import PROFILE_VARIABLE, Measured
+from benchmarks.profiling import profile as profile_of
 
-LIBRARIES = ("colonnade", "apsw", "dbos", "eventsourcing", "fastapi", "msgspec", "sqlalchemy", "uvicorn", "uvloop")
+LIBRARIES = (
+    "colonnade", "apsw", "dishka", "httptools", "msgspec", "sqlalchemy", "starlette", "structlog", "uvicorn", "uvloop",
+    "aiosqlite", "dbos", "eventsourcing", "fastapi", "pydantic",
+)  # fmt: skip
 SUBJECT_SECONDS = 180
 
 console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -32,22 +38,29 @@ def bench(
         list[str] | None, typer.Argument(help=f"Of {', '.join(each.name for each in BENCHMARKS)}; all by default.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each subject is measured.")] = 3,
+    profile: Annotated[
+        str | None, typer.Option(help="Profile one round of our side of this benchmark instead.", metavar="NAME")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write every round to this file too.", metavar="FILE")] = None,
 ) -> None:
     """Measure Colonnade beside its peers: CPU an operation, speed, and the bars.
 
-    Example: python -m benchmarks unit-of-work --rounds 5
+    Examples: python -m benchmarks unit-of-work --rounds 5, python -m benchmarks --profile post
     """
     known = {each.name: each for each in BENCHMARKS}
-    if unknown := [name for name in names or () if name not in known]:
+    if unknown := [name for name in [*(names or ()), *filter(None, [profile])] if name not in known]:
         raise typer.BadParameter(f"There is no benchmark {unknown[0]!r}; there are {', '.join(known)}.")
     chosen = [known[name] for name in names or known]
     machine = _machine()
-    console.print("\n".join(f"{name}: {what}" for name, what in machine.items()))
+    console.print("\n".join(f"{name}: {what}" for name, what in machine.items()), soft_wrap=True)
+    if profile is not None:
+        module, *arguments = known[profile].subjects[known[profile].ours]
+        console.out(profile_of(lambda file: _profiled(module, arguments, file)))
+        return
     found: dict[str, dict[str, list[Measured]]] = {}
     for benchmark in chosen:
         found[benchmark.name] = measured = _measured(benchmark, rounds)
-        _show(benchmark, {name: _median(each) for name, each in measured.items()})
+        _show(benchmark, {name: Figures.of(each) for name, each in measured.items()})
     if json is not None:
         json.write_bytes(msgspec.json.encode({"machine": machine, "rounds": found}))
 
@@ -63,47 +76,63 @@ def _measured(benchmark: Benchmark, rounds: int) -> dict[str, list[Measured]]:
     return measured
 
 
-def _round(module: str, arguments: list[str]) -> Measured:
+def _profiled(module: str, arguments: list[str], file: Path) -> None:
+    _round(module, arguments, {PROFILE_VARIABLE: str(file)})
+
+
+def _round(module: str, arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> Measured:
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    # Logs would be measured too, and of another form on a terminal
-    done = subprocess.run(command, capture_output=True, timeout=SUBJECT_SECONDS, stdin=subprocess.DEVNULL)
-    try:
-        return msgspec.json.decode(done.stdout.splitlines()[-1], type=Measured)
-    except (IndexError, msgspec.DecodeError):
-        raise SystemExit(f"{' '.join(command)} told nothing:\n{done.stderr.decode()[-2_000:]}") from None
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        timeout=SUBJECT_SECONDS,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | environment,
+    )
+    told = done.stdout.splitlines()
+    if done.returncode or not told:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr.decode()[-2_000:]}")
+    return msgspec.json.decode(told[-1], type=Measured)
 
 
-def _median(rounds: list[Measured]) -> Measured:
-    middle = median_low(each.cpu_us for each in rounds)
-    return next(each for each in rounds if each.cpu_us == middle)
-
-
-def _show(benchmark: Benchmark, of: dict[str, Measured]) -> None:
+def _show(benchmark: Benchmark, of: dict[str, Figures]) -> None:
     table = Table(title=benchmark.title, title_justify="left", box=None, pad_edge=False)
-    for column in ("", f"{benchmark.operation}s/s", f"CPU us/{benchmark.operation}", "MB", "p50 ms", "p99 ms"):
+    for column in (
+        "",
+        f"{benchmark.operation}s/s",
+        f"CPU us/{benchmark.operation}",
+        "children's",
+        "MB",
+        "p50 ms",
+        "p99 ms",
+    ):
         table.add_column(column, justify="right" if column else "left")
     for name, each in of.items():
         table.add_row(
             name,
             f"{each.per_second:,.0f}",
             f"{each.cpu_us:,.0f}",
-            *map(_figure, (each.peak_mb, each.p50_ms, each.p99_ms)),
+            *map(_figure, (each.children_us, each.peak_mb, each.p50_ms, each.p99_ms)),
         )
     console.print()
     console.print(table)
+    missed = False
     for bar in benchmark.bars:
-        value = bar.of(of)
-        verdict = "[green]met[/]" if bar.holds(value) else "[red]MISSED[/]"
-        console.print(
-            f"  {bar.figure}: {value:.2f} {bar.unit}, bar {'>=' if bar.at_least else '<='} {bar.limit} {verdict}"
-        )
+        told = f"  {bar.figure}: {(value := bar.of(of)):.2f} {bar.unit}"
+        if bar.limit is not None:
+            missed |= not (holds := bar.holds(value))
+            verdict = "[green]met[/]" if holds else "[red]MISSED[/]"
+            told += f", bar {'>=' if bar.at_least else '<='} {bar.limit} {verdict}"
+        console.print(told)
+    if missed:
+        console.print(f"  Where our CPU goes: python -m benchmarks --profile {benchmark.name}")
 
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> dict[str, str]:
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -114,7 +143,10 @@ def _machine() -> dict[str, Any]:
     )
     return {
         "machine": f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}, "
+        f"SQLite {apsw.sqlite_lib_version()} in apsw (ours, bare writer), {sqlite3.sqlite_version} in the "
+        "standard library (other peers)",
+        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()) + " (1, 5, 15 minutes)",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
 

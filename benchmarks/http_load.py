@@ -50,4 +50,5 @@ async def measure_posts(port: int, pid: int, path: str) -> Measured:
     await for_seconds(SECONDS)
     cpu, seconds = cpu_seconds_of(pid) - cpu, time.perf_counter() - started
     assert set(statuses) == {b"201"}, statuses
-    return Measured(len(latencies), seconds, cpu, peak_mb_of(pid), *percentiles(latencies))
+    p50, p99 = percentiles(latencies)
+    return Measured(len(latencies), seconds, cpu, peak_mb=peak_mb_of(pid), p50_ms=p50, p99_ms=p99)

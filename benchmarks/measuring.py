@@ -1,16 +1,31 @@
 """What one measurement is, and how a subject tells it: one line of JSON from a process of its own."""
 
+import cProfile
 import os
-import resource
+import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
-__all__ = ["Measured", "Stopwatch", "cpu_seconds_of", "percentile", "tell"]
+__all__ = [
+    "PROFILE_VARIABLE",
+    "Measured",
+    "Stopwatch",
+    "assert_durable",
+    "children_cpu_seconds_of",
+    "cpu_seconds_of",
+    "peak_mb_of",
+    "percentiles",
+    "tell",
+]
+
+PROFILE_VARIABLE = "COLONNADE_BENCH_PROFILE"
+"""Where the measured process is to leave its profile; unset, none is taken."""
 
 
 class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -19,6 +34,7 @@ class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
     operations: int
     seconds: float
     cpu_seconds: float
+    children_cpu_seconds: float | None = None
     peak_mb: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
@@ -33,6 +49,13 @@ class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
         """Microseconds of CPU an operation."""
         return self.cpu_seconds / self.operations * 1_000_000
 
+    @property
+    def children_us(self) -> float | None:
+        """Microseconds of CPU an operation that processes started by the measured one used, where there are any."""
+        if self.children_cpu_seconds is None:
+            return None
+        return self.children_cpu_seconds / self.operations * 1_000_000
+
 
 @dataclass
 class Stopwatch:
@@ -44,14 +67,24 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Measure this process while the block runs."""
+        """Measure this process while the block runs, and profile this thread where that is asked for."""
+        file = os.environ.get(PROFILE_VARIABLE)
+        profile = cProfile.Profile() if file else None
+        if profile is not None:
+            profile.enable()
         started, cpu = time.perf_counter(), time.process_time()
         yield
         self.seconds, self.cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
+        if profile is not None and file is not None:
+            profile.disable()
+            profile.dump_stats(file)
 
     def of(self, operations: int) -> Measured:
         """So many operations were done."""
-        return Measured(operations, self.seconds, self.cpu_seconds, peak_mb_of_this(), *percentiles(self.latencies))
+        p50, p99 = percentiles(self.latencies)
+        return Measured(
+            operations, self.seconds, self.cpu_seconds, peak_mb=peak_mb_of(os.getpid()), p50_ms=p50, p99_ms=p99
+        )
 
 
 def cpu_seconds_of(pid: int) -> float:
@@ -59,15 +92,29 @@ def cpu_seconds_of(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def children_cpu_seconds_of(pid: int) -> float:
+    """The CPU that the living children of a process have used (Linux)."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return sum(cpu_seconds_of(int(child)) for task in tasks for child in task.read_text().split())
+
+
 def peak_mb_of(pid: int) -> float:
-    """The most memory that a process has held (Linux)."""
+    """The most memory that a process has held since its program began (Linux).
+
+    `ru_maxrss` would not do: across exec it keeps the memory of whoever started the program.
+    """
     with open(f"/proc/{pid}/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
 
 
-def peak_mb_of_this() -> float:
-    """The most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def assert_durable(database: str) -> None:
+    """Nothing acknowledged is lost with the power: the file is in WAL, and who sets no `synchronous` has FULL."""
+    connection = sqlite3.connect(database)
+    try:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    finally:
+        connection.close()
 
 
 def percentile(values: Iterable[float], percent: int) -> float:
@@ -84,7 +131,6 @@ def percentiles(latencies: list[float]) -> tuple[float | None, float | None]:
 
 
 def tell(measured: Measured) -> None:
-    """Print a measurement, and leave: some peers' threads would keep the process alive."""
+    """Print a measurement."""
     sys.stdout.write(msgspec.json.encode(measured).decode() + "\n")
     sys.stdout.flush()
-    os._exit(0)

@@ -1,5 +1,6 @@
 """Bar (b), ours: a POST that appends one event, on the embedded host. python -m benchmarks.post"""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from uuid import UUID
 import uvloop
 
 from benchmarks.http_load import measure_posts
-from benchmarks.measuring import tell
+from benchmarks.measuring import PROFILE_VARIABLE, tell
 from colonnade.application import Ids, Repository
 from colonnade.domain import Aggregate
 from colonnade.messages import Command, Event, Positive, Value
@@ -65,7 +66,9 @@ shop = System(
 @contextmanager
 def host(target: str, data: str) -> Iterator[tuple[int, int]]:
     """`colonnade up` as a process of its own: its process id and its port, once it answers."""
-    command = [sys.executable, "-m", "colonnade.cli", "up", target, "--port", "0", "--data", data]
+    profile = os.environ.get(PROFILE_VARIABLE)
+    profiled = ["-m", "cProfile", "-o", profile] if profile else []
+    command = [sys.executable, *profiled, "-m", "colonnade.cli", "up", target, "--port", "0", "--data", data]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         banner = ""

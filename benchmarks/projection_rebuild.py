@@ -24,7 +24,7 @@ from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.workers.projections import Projector
 from colonnade.world import World, real_world
 
-EVENTS = 100_000
+EVENTS = 40_000
 ORDERS_IN_A_UNIT = 250
 
 

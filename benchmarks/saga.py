@@ -23,7 +23,7 @@ from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.testing import running_system
 from colonnade.world import real_world
 
-SAGAS, IN_FLIGHT = 1_500, 32
+SAGAS, IN_FLIGHT = 600, 32
 
 ended: dict[UUID, "asyncio.Future[None]"] = {}
 

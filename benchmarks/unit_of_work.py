@@ -21,7 +21,7 @@ from colonnade.system import Service, System
 from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.testing import running_system
 
-SECONDS = 2.0
+SECONDS = 1.0
 WARM_SECONDS = 0.3
 
 

@@ -17,9 +17,9 @@ from eventsourcing.persistence import Tracking, TrackingRecorder
 from eventsourcing.projection import Projection
 from eventsourcing.sqlite import SQLiteDatastore, SQLiteTrackingRecorder
 
-from benchmarks.measuring import Stopwatch, tell
+from benchmarks.measuring import Measured, Stopwatch, assert_durable, tell
 
-EVENTS, PAGE = 20_000, 1_000
+EVENTS, PAGE = 5_000, 1_000
 LINES = [{"product_id": product, "quantity": 2, "price": "3.50"} for product in range(4)]
 
 
@@ -88,7 +88,7 @@ class OrdersProjection(Projection[OrderRows]):
         self.view.confirm(domain_event.originator_id, tracking)
 
 
-def main() -> None:
+def measure() -> Measured:
     with tempfile.TemporaryDirectory() as data:
         env = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": f"{data}/orders.db"}
         app = Orders(env=env)
@@ -115,8 +115,10 @@ def main() -> None:
             assert rows.execute("SELECT count(*) FROM order_rows WHERE status = 'confirmed'").fetchone() == (
                 EVENTS // 2,
             )
-        tell(watch.of(EVENTS))
+        assert_durable(f"{data}/rows.db")
+        app.close()
+        return watch.of(EVENTS)
 
 
 if __name__ == "__main__":
-    main()
+    tell(measure())

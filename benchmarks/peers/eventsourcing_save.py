@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 
-from benchmarks.measuring import Stopwatch, tell
+from benchmarks.measuring import Measured, Stopwatch, assert_durable, tell
 
-SECONDS = 2.0
+SECONDS = 1.0
 LINES = [{"product_id": 1_000_000 + number, "quantity": 1, "price": "2.99"} for number in range(5)]
 TOTAL = Decimal("14.95")
 
@@ -35,7 +35,7 @@ class Orders(Application[UUID]):
     pass
 
 
-def main(tasks: int, events: int) -> None:
+def measure(tasks: int, events: int) -> Measured:
     with tempfile.TemporaryDirectory() as data:
         app = Orders(env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": f"{data}/orders.db"})
 
@@ -54,8 +54,10 @@ def main(tasks: int, events: int) -> None:
             watch = Stopwatch()
             with watch.running():
                 operations = sum(pool.map(work, [time.perf_counter() + SECONDS] * tasks))
-        tell(watch.of(operations))
+        assert_durable(f"{data}/orders.db")
+        app.close()
+        return watch.of(operations)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    tell(measure(int(sys.argv[1]), int(sys.argv[2])))

@@ -1,6 +1,7 @@
 """Bar (b), peer: FastAPI with SQLAlchemy's async session on aiosqlite, one row a POST; WAL, synchronous=FULL.
 
-uvicorn with uvloop and httptools, no access log, a session a request as a dependency.
+uvicorn with uvloop and httptools, no access log, a session a request as a dependency. One connection in the pool: with
+more of them, writers wait in SQLite's back-off, which costs a quarter more CPU and takes p99 past a second.
 python -m benchmarks.peers.fastapi_sqlalchemy
 """
 
@@ -25,7 +26,7 @@ from benchmarks.http_load import measure_posts
 from benchmarks.measuring import tell
 
 engine = create_async_engine(
-    f"sqlite+aiosqlite:///{os.environ.get('ORDERS', ':memory:')}", connect_args={"timeout": 30}
+    f"sqlite+aiosqlite:///{os.environ.get('ORDERS', 'orders.db')}", pool_size=1, max_overflow=0
 )
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 

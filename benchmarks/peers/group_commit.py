@@ -16,7 +16,7 @@ import uvloop
 
 from benchmarks.measuring import Measured, Stopwatch, tell
 
-SECONDS = 2.0
+SECONDS = 1.0
 DATA = b"x" * 400
 SCHEMA = (
     "CREATE TABLE events (position INTEGER PRIMARY KEY, stream TEXT NOT NULL, version INTEGER NOT NULL, "
