@@ -16,6 +16,7 @@ from colonnade.observability.health import HealthState
 from colonnade.persistence import DataDirectory
 from colonnade.persistence.addresses import replies_of
 from colonnade.persistence.reply import Reply
+from colonnade.persistence.reply_keys import Direction, ReplyKey
 from colonnade.persistence.sqlite import SqliteStore
 from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish, Unit
 from colonnade.system import System
@@ -31,6 +32,7 @@ from colonnade.workers.sagas.messages import consumer_of
 from colonnade.world import World, datetime_of, real_world
 from tests.sagas.travel.clerks import Clerks
 from tests.sagas.travel.stations import stations
+from tests.sagas.travel.stations.contracts import Unbook
 from tests.sagas.travel.trips import PlanTrip, trips
 
 WITHIN_SECONDS = 20.0
@@ -170,6 +172,36 @@ class Travel:
     async def has_happened(self, *booked: str) -> bool:
         """Whether that happened at the stations."""
         return await self.booked() == [*booked]
+
+    async def fails(self, service: str) -> bool:
+        """Whether a message failed, and will be tried again."""
+        return any(state.name == f"{service}.failing" for state in await self.health(service))
+
+    async def is_undone(self, seat: str) -> bool:
+        """Whether the stations remember that a seat was given back, or is not to be booked."""
+        mark = self._asking(seat, Direction.UNDO).mark("trips")
+        return bool(await self.stations.answers(mark))
+
+    def _asking(self, seat: str, direction: Direction) -> ReplyKey:
+        return ReplyKey(consumer_of("BookTrip"), str(TRIP), seat, direction, 1)
+
+    async def undoing(self, seat: str) -> bytes:
+        """The command that undoes the booking of a seat."""
+        codec, world = self.system.runtime.codec, self.system.runtime.world
+        name, version, data = codec.encode(Unbook(TRIP, seat))
+        return Envelope(
+            specversion="1.0",
+            id=world.ids.new(),
+            source="trips",
+            type=name,
+            subject="undo",
+            time=world.clock.now(),
+            data=msgspec.Raw(data),
+            dataversion=version,
+            correlationid=world.ids.new(),
+            replyto="trips",
+            replykey=str(self._asking(seat, Direction.UNDO)),
+        ).encode()
 
     async def publish_what_fails(self) -> None:
         """Send the saga an answer that it cannot read, from the stations."""

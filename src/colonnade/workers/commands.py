@@ -26,6 +26,7 @@ STEP_KEPT_MICROSECONDS = 30 * 24 * 3_600 * 1_000_000
 
 DONE = b"done"
 DEFERRED = b"deferred"
+UNDONE = b"undone"
 
 _log = get_logger()
 
@@ -127,7 +128,9 @@ class CommandConsumer:
         if (before := known.get(mark)) is not None:
             await self._answer_as_before(before, envelope, context, handled)
         elif first is None:
-            await self._answer(envelope, context, [handled, self._mark(mark, DONE)], None)
+            # In the place of the step too, so that one that is being done just now loses against it
+            tombstone = self._mark(done, UNDONE)
+            await self._answer(envelope, context, [handled, self._mark(mark, DONE), tombstone], None)
         else:
             await self._carry_out(mark, envelope, context, handled)
 
