@@ -44,8 +44,8 @@ _FAR = 1 << 60
 class StillClock:
     """Stands still but for the time that a test lets pass."""
 
-    def __init__(self) -> None:
-        self.passed_seconds = 0.0
+    def __init__(self, passed_seconds: float) -> None:
+        self.passed_seconds = passed_seconds
 
     def now(self) -> datetime:
         """The time of day."""
@@ -268,17 +268,24 @@ def travel_system(clerks: Clerks) -> System:
 
 
 @asynccontextmanager
-async def travelling(data: Path, without: Collection[str] = (), clerks: Clerks | None = None) -> AsyncIterator[Travel]:
-    """The system, running, but for the loops in `without`."""
+async def travelling(
+    data: Path,
+    *,
+    without: Collection[str] = (),
+    only: Collection[str] | None = None,
+    clerks: Clerks | None = None,
+    passed_seconds: float = 0.0,
+) -> AsyncIterator[Travel]:
+    """The system, running, but for the loops in `without`, or with those in `only`."""
     real = real_world()
-    clock = StillClock()
+    clock = StillClock(passed_seconds)
     clerks = clerks or Clerks()
     world = World(clock, real.randomness, real.ids, real.sleep)
     runtime = await build(travel_system(clerks), DataDirectory(data), world)
     async with AsyncExitStack() as running:
         running.push_async_callback(runtime.close)
         travel = Travel(RunningSystem(runtime), clerks, clock, running)
-        await travel.start(*(name for name in runtime.loops if name not in without))
+        await travel.start(*(only if only is not None else [name for name in runtime.loops if name not in without]))
         # Nobody who waits still keeps the workers from stopping
         running.callback(clerks.may_go_on.set)
         yield travel
