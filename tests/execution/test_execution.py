@@ -1,126 +1,16 @@
 """Commands on aggregates: one at a time on each, each whole, refusals answered, callers that go away harmless."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
 
 import pytest
 
-from colonnade.domain import Aggregate, Conflict
-from colonnade.messages import Event
-from colonnade.messages.codec import MessageCodec
-from colonnade.messages.names import MessageNames
-from colonnade.observability.correlation import Context
-from colonnade.persistence.addresses import Routes
-from colonnade.persistence.execution import RUNS_AFTER_CONFLICT, Done, Execution, Outcome, Refused
-from colonnade.persistence.kinds import AggregateKind
-from colonnade.persistence.repository import AggregateCache, EventSourcedRepository
-from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
+from colonnade.persistence.execution import RUNS_AFTER_CONFLICT, Done, Refused
 from colonnade.persistence.store import AlreadyAnswered, VersionConflict
-from colonnade.persistence.unit import Answer, Append, Deliver, NewEvent, Unit
-from colonnade.world import real_world
+from colonnade.persistence.unit import Deliver
+from colonnade.world import World
+from tests.execution.shops import FOR_EVER, WORLD, Shop, SoldOut, Stock, answer, elsewhere
 
-WORLD = real_world()
-CONTEXT = Context(UUID(int=1))
-FOR_EVER = 1 << 60
 AT_ONCE = 64
-
-
-class Reserved(Event):
-    """Some goods were set aside."""
-
-    quantity: int
-
-
-class SoldOut(Conflict):
-    """There are not so many."""
-
-    left: int
-
-
-class Stock(Aggregate[Reserved, str]):
-    """Goods of which there are a hundred."""
-
-    left: int
-
-    def __init__(self, id: str) -> None:
-        super().__init__(id)
-        self.left = 100
-
-    def reserve(self, quantity: int) -> None:
-        """Set goods aside."""
-        self.record(Reserved(quantity))
-        if self.left < 0:
-            raise SoldOut(self.left + quantity)
-
-    def apply(self, event: Reserved) -> None:
-        """Count."""
-        self.left -= event.quantity
-
-
-class Shop:
-    """One store with an execution and a repository of stocks."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        names = MessageNames()
-        names.bind("shop", [Reserved], {})
-        codec = MessageCodec(names)
-        kind = AggregateKind(Stock, lambda id: Stock(str(id)), "Stock")
-        cache = AggregateCache(100)
-        self.store = store
-        self.execution = Execution(store, codec, Routes("shop", {}, {}), [cast(Any, kind)], cache, WORLD)
-        self.stocks = EventSourcedRepository(kind, store.log, codec, cache)
-        self.runs = 0
-
-    async def stock(self, id: str) -> Stock:
-        """The stock, new where there is none."""
-        found = await self.stocks.find(id)
-        if found is None:
-            found = Stock(id)
-            self.stocks.add(found)
-        return found
-
-    async def run(self, handle: Callable[[], Awaitable[Any]], **options: Any) -> Outcome[Any]:
-        """Run a handler, and count its runs."""
-
-        async def counted() -> Any:
-            self.runs += 1
-            return await handle()
-
-        return await self.execution.run(counted, context=CONTEXT, **options)
-
-    async def reserve(self, *ids: str, quantity: int = 1, **options: Any) -> Outcome[Any]:
-        """Set goods of each stock aside, in the order of `ids`."""
-
-        async def handle() -> None:
-            for id in ids:
-                stock = await self.stock(id)
-                await asyncio.sleep(0)
-                stock.reserve(quantity)
-
-        return await self.run(handle, **options)
-
-    async def versions(self, id: str) -> list[int]:
-        """The versions in the stream of a stock."""
-        return [event.version for event in await self.store.log.stream(f"Stock/{id}", limit=1_000)]
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    """A shop with nothing sold."""
-    store = await open_sqlite_store(tmp_path / "shop.sqlite3", WORLD)
-    yield Shop(store)
-    await store.close()
-
-
-async def elsewhere(shop: Shop, id: str) -> None:
-    """Another process sells one of the goods."""
-    versions = await shop.versions(id)
-    event = NewEvent(WORLD.ids.new(), "shop.Reserved", 1, b'{"quantity":1}')
-    append = Append(f"Stock/{id}", len(versions), [event])
-    await shop.store.commit(Unit(WORLD.clock.micros(), UUID(int=2), effects=[append]))
 
 
 async def test_many_at_once_on_one_aggregate_all_win_and_run_once(shop: Shop) -> None:
@@ -129,7 +19,7 @@ async def test_many_at_once_on_one_aggregate_all_win_and_run_once(shop: Shop) ->
     assert all(isinstance(outcome, Done) for outcome in outcomes)
     assert await shop.versions("milk") == list(range(1, AT_ONCE + 1))
     assert shop.runs <= 1.2 * AT_ONCE
-    assert (await shop.run(lambda: shop.stock("milk"))).value.left == 100 - AT_ONCE  # type: ignore[union-attr]
+    assert await shop.left("milk") == 100 - AT_ONCE
 
 
 async def test_commands_that_need_two_aggregates_in_opposite_order_all_end(shop: Shop) -> None:
@@ -150,7 +40,7 @@ async def test_a_refusal_is_an_answer_and_keeps_nothing_else(shop: Shop) -> None
         (await shop.stock("milk")).reserve(101)
 
     told = Deliver("subscriber:Till", "milk", b"{}")
-    outcome = await shop.run(handle, base=[told], close=lambda _: [Answer("scope", b"f", b"refused", FOR_EVER)])
+    outcome = await shop.run(handle, base=[told], close=answer(b"refused"))
     assert isinstance(outcome, Refused)
     assert isinstance(outcome.refusal, SoldOut)
     assert await shop.versions("milk") == await shop.versions("bread") == []
@@ -193,30 +83,34 @@ async def test_who_loses_against_another_process_starts_from_what_it_wrote(shop:
     assert await shop.versions("milk") == [1, 2, 3]
 
 
-async def test_who_always_loses_is_told_after_some_runs(shop: Shop) -> None:
+async def test_who_always_loses_waits_longer_each_time_and_then_is_told(shop: Shop) -> None:
     """Another process that is always faster makes the command fail, with the stream and both versions."""
-    await shop.reserve("milk")
-    before = shop.runs
+    waits = list[float]()
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    loser = Shop(shop.store, World(WORLD.clock, WORLD.randomness, WORLD.ids, wait))
+    await loser.reserve("milk")
+    before = loser.runs
 
     async def handle() -> None:
-        stock = await shop.stock("milk")
-        await elsewhere(shop, "milk")
+        stock = await loser.stock("milk")
+        await elsewhere(loser, "milk")
         stock.reserve(1)
 
     with pytest.raises(VersionConflict) as raised:
-        await shop.run(handle)
-    assert shop.runs - before == RUNS_AFTER_CONFLICT
+        await loser.run(handle)
+    assert loser.runs - before == RUNS_AFTER_CONFLICT
+    assert len(waits) == RUNS_AFTER_CONFLICT - 1
+    assert waits == sorted(waits)
     error = raised.value
     assert (error.stream, error.actual - error.expected) == ("Stock/milk", 1)
 
 
 async def test_an_idempotent_request_has_one_answer(shop: Shop) -> None:
     """Of duplicates at the same time one is applied, and the others are told its answer."""
-
-    def close(_: Outcome[Any]) -> list[Answer]:
-        return [Answer("scope", b"f", b"the answer", FOR_EVER)]
-
-    outcomes = await asyncio.gather(*(shop.reserve("milk", close=close) for _ in range(8)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(shop.reserve("milk", close=answer()) for _ in range(8)), return_exceptions=True)
     lost = [outcome for outcome in outcomes if isinstance(outcome, AlreadyAnswered)]
     assert len(lost) == 7
     assert {each.answer.response for each in lost} == {b"the answer"}
@@ -236,4 +130,72 @@ async def test_a_caller_who_goes_away_blocks_nobody(shop: Shop) -> None:
     versions = await shop.versions("milk")
     assert versions == list(range(1, len(versions) + 1))
     assert 24 <= len(versions) <= 36
-    assert (await shop.run(lambda: shop.stock("milk"))).value.left == 100 - len(versions)  # type: ignore[union-attr]
+    assert await shop.left("milk") == 100 - len(versions)
+
+
+async def test_many_at_once_in_three_instances_all_win_in_two_runs_each(shop: Shop) -> None:
+    """64 reservations of one product, spread over three instances that know nothing of each other: all are applied."""
+    instances = [shop, Shop(shop.store), Shop(shop.store)]
+    outcomes = await asyncio.gather(*(instances[number % 3].reserve("milk") for number in range(AT_ONCE)))
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    assert await shop.versions("milk") == list(range(1, AT_ONCE + 1))
+    assert sum(instance.runs for instance in instances) <= 2 * AT_ONCE
+
+
+async def test_who_looked_for_a_stream_that_another_process_then_began_runs_again(shop: Shop) -> None:
+    """To have found nothing is a state like any other: a command that acted on it starts from what is there now."""
+    overtaken = False
+
+    async def handle() -> None:
+        nonlocal overtaken
+        stock = await shop.stock("milk")
+        if not overtaken:
+            overtaken = True
+            await elsewhere(shop, "milk")
+        stock.reserve(1)
+
+    assert isinstance(await shop.run(handle), Done)
+    assert await shop.versions("milk") == [1, 2]
+
+
+async def test_who_begins_a_stream_that_is_there_is_told_at_once(shop: Shop) -> None:
+    """A new aggregate that nobody looked for and that is there conflicts in every run, so that one is enough."""
+    await shop.reserve("milk")
+    before = shop.runs
+
+    async def handle() -> None:
+        stock = Stock("milk")
+        shop.stocks.add(stock)
+        stock.reserve(1)
+
+    with pytest.raises(VersionConflict) as raised:
+        await shop.run(handle)
+    assert (raised.value.stream, raised.value.expected, raised.value.actual) == ("Stock/milk", 0, 1)
+    assert shop.runs - before == 1
+
+
+async def test_a_duplicate_that_begins_the_same_stream_is_told_the_answer(shop: Shop) -> None:
+    """That the request has been answered says more than that its stream is there: the loser gets the answer."""
+
+    async def handle() -> None:
+        stock = Stock("milk")
+        shop.stocks.add(stock)
+        stock.reserve(1)
+
+    outcomes = await asyncio.gather(*(shop.run(handle, close=answer()) for _ in range(4)), return_exceptions=True)
+    assert sum(isinstance(outcome, AlreadyAnswered) for outcome in outcomes) == 3
+    assert await shop.versions("milk") == [1]
+
+
+async def test_what_a_cancelled_caller_commits_is_seen_by_the_next(shop: Shop) -> None:
+    """Cancelled while its commit is under way, a command keeps its stream until that is decided."""
+    for turns in range(12):
+        await shop.reserve("milk")
+        seen = await shop.left("milk")
+        running = asyncio.ensure_future(shop.reserve("milk"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        await shop.left("milk")
+        await asyncio.gather(running, return_exceptions=True)
+        assert await shop.left("milk") == 100 - len(await shop.versions("milk")) <= seen

@@ -1,5 +1,6 @@
 """One command, one commit: a handler runs, and all that it changed is committed together or not at all."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -14,9 +15,10 @@ from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.addresses import Routes, events_of
 from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.repository import AggregateCache
-from colonnade.persistence.store import Store, VersionConflict
+from colonnade.persistence.store import Committed, Store, VersionConflict
 from colonnade.persistence.streams import StreamQueues
 from colonnade.persistence.unit import (
+    Answer,
     Append,
     Deliver,
     Effect,
@@ -33,8 +35,14 @@ __all__ = ["Done", "Execution", "Outcome", "Refused"]
 
 R = TypeVar("R")
 
-RUNS_AFTER_CONFLICT = 5
-"""How often a handler runs when other processes keep writing its streams first."""
+RUNS_AFTER_CONFLICT = 10
+"""How often a handler runs when other processes keep writing its streams first.
+
+The waits between add up to some hundred times what a commit takes: whoever wins has its next command ready at once and
+goes on winning, until those that wait with it are done.
+"""
+
+_SHORTEST_WAIT_SECONDS = 0.001
 
 
 class Done(msgspec.Struct, Generic[R], frozen=True):
@@ -77,6 +85,7 @@ class Execution:
         self._cache = cache
         self._world = world
         self._queues = StreamQueues()
+        self._deciding: set[asyncio.Task[Committed]] = set()
 
     async def run(
         self,
@@ -92,34 +101,37 @@ class Execution:
         A `Refusal` is an outcome: what was recorded is dropped, `base` and `close`'s effects are committed. Any other
         exception commits nothing and is raised; so is a `StoreConflict` that another run cannot mend. The handler
         runs again when its streams were taken in an order that could block others, or written by another process.
+        Cancelled while its unit is being committed, it keeps its streams until that is decided.
         """
         ahead: frozenset[str] = frozenset()
-        runs = 0
+        kept: list[str] = []
+        monotonic = self._world.clock.monotonic
+        begun, took, runs = 0.0, _SHORTEST_WAIT_SECONDS, 0
         in_context = current_context.set(context)
         try:
             while True:
                 runs += 1
-                work = Work(self._queues)
+                work = Work(self._queues, kept)
+                kept = []
                 at_hand = current_work.set(work)
                 try:
-                    if ahead:
+                    if ahead and not work.held:
                         await work.take_all(ahead)
-                    outcome: Outcome[R]
-                    try:
-                        value = await handle()
-                    except Refusal as refusal:
-                        outcome = Refused(refusal)
-                    else:
-                        deferred = value.key if isinstance(value, Deferred) else None
-                        outcome = Done(value, deferred=deferred)
+                    outcome = await _outcome_of(handle, work)
+                    begun = monotonic()
                     position = await self._commit(work, outcome, context, base, close, fence)
                 except StreamBusy as busy:
                     ahead |= busy.streams
                     runs -= 1
                     continue
                 except VersionConflict as conflict:
-                    if runs >= RUNS_AFTER_CONFLICT or conflict.expected == 0:
+                    # What was taken for new without a look will be as little new in the next run
+                    if runs >= RUNS_AFTER_CONFLICT or (conflict.expected == 0 and conflict.stream not in work.held):
                         raise
+                    # With the streams held: the others of this process would only lose as well
+                    took = max(took, monotonic() - begun)
+                    await self._world.sleep(took * 2.0 ** (runs - 1) * (0.5 + self._world.randomness.random() / 2))
+                    kept, work.held = work.held, []
                     continue
                 finally:
                     current_work.reset(at_hand)
@@ -144,16 +156,37 @@ class Execution:
         if isinstance(outcome, Done):
             self._collect(work, unit, context)
         if close is not None:
-            unit.effects.extend(close(outcome))
+            for effect in close(outcome):
+                if type(effect) is Answer:
+                    # Looked at first: that a request has been answered says more than a stream that it has moved
+                    unit.effects.insert(len(base), effect)
+                else:
+                    unit.effects.append(effect)
         if not unit.effects:
             self._keep(work)
             return await self._store.log.end()
-        committed = await self._store.commit(unit)
+        try:
+            committed = await self._store.commit(unit)
+        except asyncio.CancelledError:
+            work.release_when(self._decided(unit))
+            raise
         if isinstance(outcome, Done):
             for aggregate in work.aggregates.values():
                 aggregate.stored()
         self._keep(work)
         return committed.position
+
+    def _decided(self, unit: Unit) -> "asyncio.Task[Committed]":
+        # Units are decided in the order in which they come, so that one behind `unit` tells when it has been
+        behind = asyncio.ensure_future(self._store.commit(Unit(unit.time, unit.correlation_id)))
+        self._deciding.add(behind)
+        behind.add_done_callback(self._no_longer_deciding)
+        return behind
+
+    def _no_longer_deciding(self, behind: "asyncio.Task[Committed]") -> None:
+        self._deciding.discard(behind)
+        if not behind.cancelled():
+            behind.exception()  # told to the callers of the other units; here only that it is over counts
 
     def _keep(self, work: Work) -> None:
         for stream, aggregate in work.aggregates.items():
@@ -211,3 +244,17 @@ class Execution:
             and before // kind.snapshot_every != after // kind.snapshot_every
         ):
             effects.append(Snapshot(stream, after, kind.snapshots.schema, kind.snapshots.encode(aggregate)))
+
+
+async def _outcome_of(handle: Callable[[], Awaitable[R]], work: Work) -> Outcome[R]:
+    try:
+        value = await handle()
+    except Exception as error:
+        if work.busy is not None:
+            raise work.busy from None
+        if isinstance(error, Refusal):
+            return Refused(error)
+        raise
+    if work.busy is not None:
+        raise work.busy
+    return Done(value, deferred=value.key if isinstance(value, Deferred) else None)

@@ -59,17 +59,18 @@ class EventSourcedRepository(Generic[A]):
         """The aggregates in the order of `ids`."""
         work = work_at_hand()
         named = [(id, self._kind.stream(id)) for id in ids]
-        await work.take(stream for _, stream in named)
-        missing = []
-        for id, stream in named:
-            if stream not in work.aggregates:
-                aggregate = self._cache.take(stream)
-                if aggregate is None:
-                    missing.append((id, stream))
-                else:
-                    work.aggregates[stream] = aggregate
-        if missing:
-            await self._load(missing, work.aggregates)
+        async with work.loading:
+            await work.take(stream for _, stream in named)
+            missing = []
+            for id, stream in named:
+                if stream not in work.aggregates:
+                    aggregate = self._cache.take(stream)
+                    if aggregate is None:
+                        missing.append((id, stream))
+                    else:
+                        work.aggregates[stream] = aggregate
+            if missing:
+                await self._load(missing, work.aggregates)
         found: list[A | None] = []
         for _, stream in named:
             aggregate = work.aggregates[stream]

@@ -1,7 +1,9 @@
 """The work at hand: what one run of a handler holds, loads and wants to change."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from typing import Any
 
 from colonnade.domain.aggregate import AnyAggregate
 from colonnade.persistence.streams import StreamQueues
@@ -29,13 +31,18 @@ class NoWorkAtHand(RuntimeError):
 
 
 class Work:
-    """One run of one handler. Streams that it took stay taken until it is released."""
+    """One run of one handler. Streams that it took stay taken until it is released, after which it takes none."""
 
-    __slots__ = ("_queues", "aggregates", "effects", "held", "later")
+    __slots__ = ("_queues", "aggregates", "busy", "effects", "held", "later", "loading", "over")
 
-    def __init__(self, queues: StreamQueues) -> None:
+    def __init__(self, queues: StreamQueues, held: Iterable[str] = ()) -> None:
         self._queues = queues
-        self.held: list[str] = []
+        self.over = False
+        self.held = [*held]
+        # Kept beside being raised: a handler that catches all, or loads in a task group, hides the exception
+        self.busy: StreamBusy | None = None
+        # A handler's tasks load one after the other, else two could load one stream twice, or take out of order
+        self.loading = asyncio.Lock()
         self.aggregates: dict[str, AnyAggregate] = {}
         self.effects: list[Effect] = []
         # Effects that need the key of the unit, which is known only when the handler has returned
@@ -45,6 +52,9 @@ class Work:
         """Take `streams` in their sorted order, in which no two works can wait for each other."""
         for stream in sorted(streams):
             await self._queues.take(stream)
+            if self.over:
+                self._queues.leave(stream)
+                raise NoWorkAtHand
             self.held.append(stream)
 
     async def take(self, streams: Iterable[str]) -> None:
@@ -55,14 +65,27 @@ class Work:
             return
         for stream in sorted(set(wanted)):
             if not self._queues.try_take(stream):
-                raise StreamBusy(frozenset((*self.held, *wanted)))
+                self.busy = StreamBusy(frozenset((*self.held, *wanted)))
+                raise self.busy
             self.held.append(stream)
 
     def release(self) -> None:
         """Let the next in line have the streams."""
+        self.over = True
         for stream in self.held:
             self._queues.leave(stream)
         self.held.clear()
+
+    def release_when(self, decided: "asyncio.Future[Any]") -> None:
+        """End the work now, and let the next in line have the streams when `decided` is done."""
+        self.over = True
+        held, self.held = self.held, []
+
+        def leave(_: object) -> None:
+            for stream in held:
+                self._queues.leave(stream)
+
+        decided.add_done_callback(leave)
 
 
 current_work: ContextVar[Work | None] = ContextVar("colonnade.work", default=None)
@@ -71,6 +94,6 @@ current_work: ContextVar[Work | None] = ContextVar("colonnade.work", default=Non
 def work_at_hand() -> Work:
     """The run of the handler that is calling; raises `NoWorkAtHand`."""
     work = current_work.get()
-    if work is None:
+    if work is None or work.over:
         raise NoWorkAtHand
     return work
