@@ -186,14 +186,6 @@ class Projector:
         while self._old:
             await self.step()
 
-    async def retry(self) -> None:
-        """Try again what could not be taken, after its cause was mended."""
-        async with self._turn:
-            for filling in (self._live, self._shadow):
-                if filling is not None:
-                    await filling.retry()
-        self._waking.wake()
-
     async def step(self) -> bool:
         """Do a bounded piece of all that there is to do; whether there is more."""
         async with self._turn:
