@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from colonnade.application.saga import COMPLETED_STEP, FAILED_STEP
 from colonnade.workers.sagas.history import (
     End,
     SagaEvent,
@@ -17,8 +18,6 @@ from colonnade.workers.sagas.history import (
     StoredStep,
 )
 from colonnade.workers.sagas.instance import (
-    COMPLETED_STEP,
-    FAILED_STEP,
     TIMED_OUT,
     Ask,
     Phase,

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from colonnade.application.saga import COMPLETED_STEP, FAILED_STEP
 from colonnade.workers.sagas.history import End
-from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaOver, StepNotOutstanding, StepState
+from colonnade.workers.sagas.instance import Ask, SagaOver, StepNotOutstanding, StepState
 from tests.sagas.instances import Answer, Drawn, Journey
 
 THREE = Drawn([[True], [True], [True]], completed=True, failed=True)

@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from colonnade.application.saga import COMPLETED_STEP, FAILED_STEP
 from colonnade.workers.sagas.history import End
-from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, SagaOver, StepNotOutstanding, StepState
+from colonnade.workers.sagas.instance import SagaOver, StepNotOutstanding, StepState
 from tests.sagas.instances import Drawn, Journey
 
 mostly_undoable = st.sampled_from([True, True, False])

@@ -9,11 +9,26 @@ from uuid import UUID
 
 from colonnade.messages import Command, Event
 
-__all__ = ["DEFAULT_STEP_TIMEOUT", "Plan", "Saga", "Sagas", "Step", "Together", "Why", "seconds"]
+__all__ = [
+    "COMPLETED_STEP",
+    "DEFAULT_STEP_TIMEOUT",
+    "FAILED_STEP",
+    "Plan",
+    "Saga",
+    "Sagas",
+    "Step",
+    "Together",
+    "Why",
+    "seconds",
+]
 
 E = TypeVar("E", bound=Event)
 
 DEFAULT_STEP_TIMEOUT = timedelta(seconds=60)
+
+COMPLETED_STEP = "(completed)"
+FAILED_STEP = "(failed)"
+"""Under which ids the commands that tell the end are recorded."""
 
 
 def seconds(count: float) -> timedelta:
@@ -36,13 +51,22 @@ class Step:
     """One command of a saga, and the command that undoes it.
 
     `id` is stored, so it stays when code is renamed. A step that is not answered within `timeout` counts as unknown:
-    it is undone like a step that was done. Without `undo` there is nothing to take back.
+    it is undone like a step that was done. Without `undo` there is nothing to take back. A step that was left open
+    (`Deferred`) may be undone before it is settled, and once more if it is settled as done after that.
+
+    Raises `ValueError` for an id that is empty or taken, and for a timeout that is not positive.
     """
 
     id: str
     command: Command[None]
     undo: Command[None] | None = field(default=None, kw_only=True)
     timeout: timedelta = field(default=DEFAULT_STEP_TIMEOUT, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.id in ("", COMPLETED_STEP, FAILED_STEP):
+            raise ValueError(f"A step cannot be called {self.id!r}; give it an id that says what it does.")
+        if self.timeout <= timedelta(0):
+            raise ValueError(f"The step {self.id} needs a timeout above zero, not {self.timeout}.")
 
 
 class Together:

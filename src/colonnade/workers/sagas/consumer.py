@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from colonnade.application import Repository, Saga
+from colonnade.application.saga import COMPLETED_STEP, FAILED_STEP
 from colonnade.domain import Refusal
 from colonnade.messages import Event
 from colonnade.messages.codec import MessageCodec
@@ -23,7 +24,7 @@ from colonnade.persistence.unit import DisarmTimer, Handled
 from colonnade.persistence.work import work_at_hand
 from colonnade.workers.consumers import NotYet
 from colonnade.workers.sagas.history import StoredMessage
-from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance
+from colonnade.workers.sagas.instance import Ask, SagaInstance
 from colonnade.workers.sagas.messages import CANCEL, CONTROL, TIMEOUT, SagaCancel, SagaControl, SagaTimeout, timer_name
 from colonnade.workers.sagas.sending import SagaSender
 from colonnade.world import World

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
 
-from colonnade.application import Why
+from colonnade.application.saga import COMPLETED_STEP, FAILED_STEP, Why
 from colonnade.domain import Aggregate, Conflict
 from colonnade.persistence.reply_keys import Direction
 from colonnade.workers.sagas.history import (
@@ -20,8 +20,6 @@ from colonnade.workers.sagas.history import (
 )
 
 __all__ = [
-    "COMPLETED_STEP",
-    "FAILED_STEP",
     "TIMED_OUT",
     "Ask",
     "Phase",
@@ -31,8 +29,6 @@ __all__ = [
     "StepState",
 ]
 
-COMPLETED_STEP = "(completed)"
-FAILED_STEP = "(failed)"
 TIMED_OUT = "timed-out"
 
 

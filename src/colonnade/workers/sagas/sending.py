@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from colonnade.application import Plan, Saga
+from colonnade.application.saga import COMPLETED_STEP, FAILED_STEP
 from colonnade.messages import Command, Event, Message
 from colonnade.messages.codec import MessageCodec
 from colonnade.messages.envelope import Envelope
@@ -16,7 +17,7 @@ from colonnade.persistence.addresses import Routes
 from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.unit import Effect
 from colonnade.workers.sagas.history import SagaStarted, StoredMessage, StoredStep
-from colonnade.workers.sagas.instance import COMPLETED_STEP, FAILED_STEP, Ask, SagaInstance
+from colonnade.workers.sagas.instance import Ask, SagaInstance
 from colonnade.workers.sagas.messages import consumer_of, timeout_timer
 from colonnade.world import World, datetime_of
 
