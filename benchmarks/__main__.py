@@ -97,23 +97,20 @@ def _round(module: str, arguments: list[str], environment: Mapping[str, str] = M
 
 def _show(benchmark: Benchmark, of: dict[str, Figures]) -> None:
     table = Table(title=benchmark.title, title_justify="left", box=None, pad_edge=False)
-    for column in (
-        "",
-        f"{benchmark.operation}s/s",
-        f"CPU us/{benchmark.operation}",
-        "children's",
-        "MB",
-        "p50 ms",
-        "p99 ms",
-    ):
-        table.add_column(column, justify="right" if column else "left")
-    for name, each in of.items():
-        table.add_row(
-            name,
-            f"{each.per_second:,.0f}",
-            f"{each.cpu_us:,.0f}",
-            *map(_figure, (each.children_us, each.peak_mb, each.p50_ms, each.p99_ms)),
-        )
+    columns: dict[str, list[str]] = {
+        f"{benchmark.operation}s/s": [f"{each.per_second:,.0f}" for each in of.values()],
+        f"CPU us/{benchmark.operation}": [f"{each.cpu_us:,.0f}" for each in of.values()],
+        "its children's": [_figure(each.children_us) for each in of.values()],
+        "peak MB": [_figure(each.peak_mb) for each in of.values()],
+        "p50 ms": [_figure(each.p50_ms) for each in of.values()],
+        "p99 ms": [_figure(each.p99_ms) for each in of.values()],
+    }
+    measured = {column: values for column, values in columns.items() if any(values)}
+    table.add_column("")
+    for column in measured:
+        table.add_column(column, justify="right")
+    for row in zip(of, *measured.values(), strict=True):
+        table.add_row(*row)
     console.print()
     console.print(table)
     missed = False
