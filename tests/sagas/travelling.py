@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from colonnade.application import Saga
 from colonnade.messages import Command
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.health import HealthState
@@ -33,7 +34,8 @@ from colonnade.world import World, datetime_of, real_world
 from tests.sagas.travel.clerks import Clerks
 from tests.sagas.travel.stations import stations
 from tests.sagas.travel.stations.contracts import Unbook
-from tests.sagas.travel.trips import PlanTrip, trips
+from tests.sagas.travel.trips import BookTrip, PlanTrip, trips
+from tests.sagas.travel.trips.contracts import TripPlanned
 
 WITHIN_SECONDS = 20.0
 TRIP = UUID(int=7)
@@ -262,11 +264,6 @@ async def _at_work(supervisor: Supervisor) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
-def travel_system(clerks: Clerks) -> System:
-    """The system, with these people in it."""
-    return System("travel", [trips(clerks), stations(clerks)])
-
-
 @asynccontextmanager
 async def travelling(
     data: Path,
@@ -275,13 +272,14 @@ async def travelling(
     only: Collection[str] | None = None,
     clerks: Clerks | None = None,
     passed_seconds: float = 0.0,
+    saga: type[Saga[TripPlanned]] = BookTrip,
 ) -> AsyncIterator[Travel]:
     """The system, running, but for the loops in `without`, or with those in `only`."""
     real = real_world()
     clock = StillClock(passed_seconds)
     clerks = clerks or Clerks()
     world = World(clock, real.randomness, real.ids, real.sleep)
-    runtime = await build(travel_system(clerks), DataDirectory(data), world)
+    runtime = await build(System("travel", [trips(clerks, saga), stations(clerks)]), DataDirectory(data), world)
     async with AsyncExitStack() as running:
         running.push_async_callback(runtime.close)
         travel = Travel(RunningSystem(runtime), clerks, clock, running)

@@ -1,12 +1,18 @@
 """`colonnade check`: whether a system can run, and whether its code keeps the layers and borders."""
 
+import asyncio
+from pathlib import Path
+
 import typer
 
 from colonnade.cli.borders import Crossing, crossings
-from colonnade.cli.failure import fail
+from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data
+from colonnade.cli.failure import fail, told
 from colonnade.cli.output import AsJson, print_json
+from colonnade.cli.retired_sagas import retired_sagas
 from colonnade.cli.target import Target, load_system
 from colonnade.system import InvalidSystem, Mistake, System
+from colonnade.system.admin.offline import NoStores, stores_in
 from colonnade.system.graph import graph_mistakes, package_of
 from colonnade.system.topology import topology_of
 
@@ -16,10 +22,11 @@ app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
 @app.command()
-def check(target: Target, as_json: AsJson = False) -> None:
+def check(context: typer.Context, target: Target, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Check a system without starting it: its declarations, the objects it needs, the layers and borders of its code.
 
-    Every mistake is told with its place and its remedy; exit status 1 when there is one.
+    Where there is data, sagas under way must have begun with versions that the code still knows. Every mistake is told
+    with its place and its remedy; exit status 1 when there is one.
 
     [bold]Examples[/bold]
 
@@ -28,7 +35,10 @@ def check(target: Target, as_json: AsJson = False) -> None:
         colonnade check grocer.system:grocer --json
     """
     system = load_system(target)
-    mistakes = _mistakes(system)
+    source = context.get_parameter_source("data")
+    named = source is not None and source.name == "COMMANDLINE"
+    with told(*READING_FAILURES):
+        mistakes = _mistakes(system, data if named or _has_stores(data) else None)
     borders = crossings([package_of(service) for service in system.services])
     if as_json:
         for mistake in mistakes:
@@ -47,12 +57,21 @@ def check(target: Target, as_json: AsJson = False) -> None:
         typer.echo(f"{system.name} is sound: {services}, {_counted(endpoints, 'endpoint')}.")
 
 
-def _mistakes(system: System) -> list[Mistake]:
+def _has_stores(data: Path) -> bool:
+    # What is named has to be there; where nothing is named, there may be nothing yet
+    try:
+        return bool(stores_in(data))
+    except NoStores:
+        return False
+
+
+def _mistakes(system: System, data: Path | None) -> list[Mistake]:
     try:
         topology = topology_of(system)
     except InvalidSystem as invalid:
         return list(invalid.mistakes)
-    return graph_mistakes(topology)
+    retired = asyncio.run(retired_sagas(topology, data)) if data is not None else []
+    return [*graph_mistakes(topology), *retired]
 
 
 def _as_json(crossing: Crossing) -> dict[str, object]:

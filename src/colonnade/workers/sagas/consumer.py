@@ -40,6 +40,10 @@ SETTLING_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.1
 STUCK_LOOK_SECONDS = 30.0
 
+RETIRED_LOOK_SECONDS = 5.0
+"""How often a message of a suspended instance is looked at: an answer is seen within the grace once its version is
+back, and therefore before the time-out."""
+
 _log = get_logger()
 
 
@@ -126,7 +130,7 @@ class SagaConsumer:
         version = instance.plan.saga_version
         if version < self.saga.oldest_version and instance.end is None:
             raise NotYet(
-                STUCK_LOOK_SECONDS,
+                RETIRED_LOOK_SECONDS,
                 f"{self.name}/{key} began with version {version}, which is retired: it is suspended; bring the "
                 "version back until it has ended, or close it by hand.",
                 told=True,

@@ -149,7 +149,7 @@ class CancelTripHandler:
         self.sagas.cancel(BookTrip, command.trip_id, "somebody stays at home")
 
 
-def trips(clerks: Clerks, saga: type[Saga[TripPlanned]] = BookTrip) -> Service:
+def trips(clerks: Clerks, saga: type[Saga[TripPlanned]] | None = BookTrip) -> Service:
     """The service, with these people to end its trips."""
 
     def in_the_office() -> Clerks:
@@ -159,6 +159,6 @@ def trips(clerks: Clerks, saga: type[Saga[TripPlanned]] = BookTrip) -> Service:
         "trips",
         contracts=contracts,
         handlers=[PlanTripHandler, CompleteTripHandler, FailTripHandler, CancelTripHandler],
-        sagas=[saga],
+        sagas=[saga] if saga is not None else [],
         providers=[in_the_office],
     )
