@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from tests.crashes.workloads import WORKLOADS, Steps
+from tests.crashes.disks import Steps
+from tests.crashes.workloads import WORKLOADS
 
 __all__ = ["DIED", "Forks", "Order", "forks"]
 

@@ -1,15 +1,20 @@
 """What the children do until they die: units of work straight into a store, and requests to a whole system."""
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import apsw
 
-from colonnade.persistence.sqlite import open_sqlite_store
+from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store, opening
+from colonnade.persistence.sqlite.opening import NotAStore
+from colonnade.persistence.store import AlreadyHandled, StoreFailed
 from colonnade.persistence.unit import (
     Answer,
     Append,
@@ -24,38 +29,35 @@ from colonnade.persistence.unit import (
 )
 from colonnade.testing import running_system
 from colonnade.world import real_world
+from tests.crashes.disks import Steps, disk, disk_without_power, statements
 from tests.example.bakery.system import bakery
 
-__all__ = ["BATCHES", "UNITS", "WORKLOADS", "Steps", "request_of", "unit"]
+__all__ = ["BATCHES", "FOR_EVER", "UNITS", "WORKLOADS", "make", "request_of", "store_of", "unit", "waiting"]
+
+Tell = Callable[[str], None]
 
 UNITS = 12
 BATCHES = 3
 FOR_EVER = 1 << 60
 
-_DISK = apsw.vfs_names()[0]
+_AT_ONCE = 4
+
+# So that a run of some units brings the write-ahead log home into the file more than once
+opening._CHECKPOINT_PAGES = 30
 
 
-class Steps:
-    """Counts steps, and ends the process at one of them."""
-
-    def __init__(self, last: int, die: Callable[[int], None]) -> None:
-        self.taken = 0
-        self._last = last
-        self._die = die
-
-    def step(self) -> None:
-        """One step further."""
-        self.taken += 1
-        if self.taken == self._last:
-            self._die(self.taken)
+def store_of(data: Path) -> Path:
+    """The file of the store in a child's folder."""
+    return data / "shop.sqlite3"
 
 
-def unit(number: int, row: int | None = None) -> Unit:
+def unit(number: int, row: int) -> Unit:
     """A unit of work with an effect of every kind that must not come apart; it marks inbox row `row` as handled."""
     id, now = UUID(int=number), 1_000 + number
-    events = [NewEvent(UUID(int=1_000 * number + place), "shop.Sold", 1, b"{}") for place in (1, 2)]
+    events = [NewEvent(UUID(int=1_000 * (number + 1) + place), "shop.Sold", 1, b"{}") for place in (1, 2)]
     unit = Unit(now, id)
     unit.effects += [
+        Handled(row),
         Append(f"Sale/{number}", 0, events),
         Publish("shop.events", f"Sale/{number}", id, b'{"number":%d}' % number),
         Deliver("subscriber:Till", f"Sale/{number}", b"{}"),
@@ -64,83 +66,102 @@ def unit(number: int, row: int | None = None) -> Unit:
         Snapshot(f"Sale/{number}", 2, 1, b"{}"),
         Write("INSERT INTO sales (number) VALUES (?)", (number,)),
     ]
-    if row is not None:
-        unit.effects.append(Handled(row))
     return unit
 
 
-async def _commit(data: Path, tell: Callable[[str], None]) -> None:
-    store = await open_sqlite_store(data / "shop.sqlite3", real_world())
-    await store.define(["CREATE TABLE IF NOT EXISTS sales (number INTEGER PRIMARY KEY) STRICT"])
-    work = Unit(1, UUID(int=1))
-    work.effects += [Deliver("handlers", f"Sale/{number}", b"{}") for number in range(UNITS)]
-    await store.commit(work)
-    tell("ready")
-    rows = {due.key: due.row for due in await store.inbox.due(FOR_EVER, 100, consumer="handlers")}
+async def waiting(store: SqliteStore) -> dict[int, int]:
+    """The inbox row of each unit that is not done yet."""
+    return {int(due.key[5:]): due.row for due in await store.inbox.due(FOR_EVER, 100, consumer="handlers")}
 
-    async def one(number: int) -> None:
-        await store.commit(unit(number, rows[f"Sale/{number}"]))
-        tell(f"{number}")
 
-    for first in range(0, UNITS, 4):  # a batch of four, then another one while it is being written
-        async with asyncio.TaskGroup() as group:
-            for number in range(first, first + 4):
-                group.create_task(one(number))
+async def make(data: Path) -> None:
+    """Make a store with a message for each unit in its inbox."""
+    store = await open_sqlite_store(store_of(data), real_world())
+    try:
+        await store.define(["CREATE TABLE IF NOT EXISTS sales (number INTEGER PRIMARY KEY) STRICT"])
+        if not await store.inbox.unhandled():
+            messages = [Deliver("handlers", f"Sale/{number}", b"{}") for number in range(UNITS)]
+            await store.commit(Unit(1, UUID(int=1), effects=[*messages]))
+    finally:
+        await store.close()
+
+
+async def _make(data: Path, tell: Tell) -> None:
+    await make(data)
+    tell("made")
+
+
+async def _commit(data: Path, tell: Tell) -> None:
+    store = await open_sqlite_store(store_of(data), real_world())
+    left = deque((await waiting(store)).items())
+
+    async def work(turns: int) -> None:
+        while left:
+            number, row = left.popleft()
+            for _ in range(turns):  # so that some come while the others' batch is being written
+                await asyncio.sleep(0)
+            await store.commit(unit(number, row))
+            tell(f"{number}")
+
+    async with asyncio.TaskGroup() as group:
+        for turns in range(_AT_ONCE):
+            group.create_task(work(turns))
     await store.close()
 
 
-class _CrashingFile(apsw.VFSFile):
-    """A file whose writes and syncs are steps, before and after each."""
+async def _insist(data: Path, tell: Tell) -> None:
+    """Commit on a disk that fails at times: what failed is tried again, as a worker and a client would."""
 
-    def __init__(self, steps: Steps, synced: dict[str, int], name: Any, flags: list[int]) -> None:
-        super().__init__(_DISK, name, flags)
-        self._steps = steps
-        self._synced = synced
-        self._path = name.filename() if isinstance(name, apsw.URIFilename) else name
+    async def one(store: SqliteStore, number: int, row: int) -> None:
+        while True:
+            try:
+                await store.commit(unit(number, row))
+            except StoreFailed:
+                continue
+            except AlreadyHandled:
+                break
+            break
+        tell(f"{number}")
 
-    def xWrite(self, data: bytes, offset: int) -> None:
-        self._steps.step()
-        super().xWrite(data, offset)
-        self._steps.step()
-
-    def xSync(self, flags: int) -> None:
-        self._steps.step()
-        super().xSync(flags)
-        self._synced[self._path] = os.path.getsize(self._path)
-        self._steps.step()
-
-
-class _CrashingDisk(apsw.VFS):
-    def __init__(self, steps: Steps, synced: dict[str, int]) -> None:
-        self._steps, self._synced = steps, synced
-        super().__init__("crashing", _DISK, makedefault=True)
-
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
-        return _CrashingFile(self._steps, self._synced, name, flags)
+    while True:
+        try:
+            store = await open_sqlite_store(store_of(data), real_world())
+            rows = await waiting(store)
+        except (NotAStore, StoreFailed):
+            continue
+        async with asyncio.TaskGroup() as group:
+            for number, row in rows.items():
+                group.create_task(one(store, number, row))
+        with suppress(apsw.IOError):  # SQLite itself would not tell, for nothing is lost by it
+            await store.close()
+        return
 
 
-def _on_a_dying_disk(data: Path, steps: Steps, tell: Callable[[str], None]) -> None:
-    """The process dies; what the kernel has is kept."""
-    disk = _CrashingDisk(steps, {})
-    asyncio.run(_commit(data, tell))
-    disk.unregister()
+Work = Callable[[Path, Tell], Coroutine[Any, Any, None]]
 
 
-def _without_power(data: Path, steps: Steps, tell: Callable[[str], None]) -> None:
-    """The power goes: of the write-ahead log, which grows only, what was not synced is lost."""
-    synced: dict[str, int] = {}
-    wal = data / "shop.sqlite3-wal"
-    die = steps._die
+def _killed(work: Work, data: Path, steps: Steps, tell: Tell) -> None:
+    with disk(steps):
+        asyncio.run(work(data, tell))
 
-    def lose_and_die(taken: int) -> None:
-        if wal.exists():
-            os.truncate(wal, synced.get(str(wal), 0))
-        die(taken)
 
-    steps._die = lose_and_die
-    disk = _CrashingDisk(steps, synced)
-    asyncio.run(_commit(data, tell))
-    disk.unregister()
+def _unpowered(work: Work, lucky: bool, data: Path, steps: Steps, tell: Tell) -> None:
+    luck = random.Random(steps.last) if lucky else None  # noqa: S311  # luck that can be had again
+    with disk_without_power(steps, data, luck):
+        asyncio.run(work(data, tell))
+
+
+def _statement_by_statement(data: Path, steps: Steps, tell: Tell) -> None:
+    with statements(steps):
+        asyncio.run(_commit(data, tell))
+
+
+def _on_a_failing_disk(data: Path, steps: Steps, tell: Tell) -> None:
+    def fail(taken: int) -> None:
+        raise apsw.IOError("The disk failed.")
+
+    steps.end = fail
+    _killed(_insist, data, steps, tell)
 
 
 class _CountingLoop(asyncio.SelectorEventLoop):
@@ -171,7 +192,7 @@ def request_of(number: int) -> tuple[dict[str, int], dict[str, str]]:
     return {"loaves": number + 1}, {"Idempotency-Key": f"batch-{number}"}
 
 
-async def _bake(data: Path, tell: Callable[[str], None]) -> None:
+async def _bake(data: Path, tell: Tell) -> None:
     async with running_system(bakery, data) as system:
 
         async def one(number: int) -> None:
@@ -186,14 +207,20 @@ async def _bake(data: Path, tell: Callable[[str], None]) -> None:
         await system.settled()
 
 
-def _in_a_system(data: Path, steps: Steps, tell: Callable[[str], None]) -> None:
+def _in_a_system(data: Path, steps: Steps, tell: Tell) -> None:
     """The process dies at a step of its event loop."""
     with asyncio.Runner(loop_factory=lambda: _CountingLoop(steps)) as runner:
         runner.run(_bake(data, tell))
 
 
-WORKLOADS: Mapping[str, Callable[[Path, Steps, Callable[[str], None]], None]] = {
-    "dying disk": _on_a_dying_disk,
-    "without power": _without_power,
+WORKLOADS: Mapping[str, Callable[[Path, Steps, Tell], None]] = {
+    "make, killed": partial(_killed, _make),
+    "make, without power": partial(_unpowered, _make, False),
+    "make, torn": partial(_unpowered, _make, True),
+    "commit, killed between statements": _statement_by_statement,
+    "commit, killed": partial(_killed, _commit),
+    "commit, without power": partial(_unpowered, _commit, False),
+    "commit, torn": partial(_unpowered, _commit, True),
+    "commit, the disk failing": _on_a_failing_disk,
     "system": _in_a_system,
 }
