@@ -16,9 +16,9 @@ from grocer.processor.ledger import Ledger
 
 @pytest_asyncio.fixture
 async def merchant(tmp_path: Path) -> AsyncIterator[Merchant]:
-    """A merchant with a processor whose slow answers take 50 ms and whose time-outs are held for 50 ms."""
+    """A merchant with a processor whose slow answers take half a second and whose time-outs are held for 50 ms."""
     with Ledger(tmp_path / "ledger.sqlite3") as ledger:
-        app = application(ledger, Fates(0, {}), real_world().sleep, delay=0.05, silence=0.05)
+        app = application(ledger, Fates(0, {}), real_world().sleep, delay=0.5, silence=0.05)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
