@@ -175,10 +175,11 @@ class SqliteLog:
         if names is None:
             sql = f"SELECT {_EVENT} FROM events WHERE position > ? ORDER BY position LIMIT ?"
             return [_event(row) for row in self._pages.all(sql, (after, limit))]
-        if not names:
+        different = set(names)
+        if not different:
             return []
-        parameters = [value for name in names for value in (name, after)]
-        return [_event(row) for row in self._pages.all(_named(len(names)), (*parameters, limit))]
+        parameters = [value for name in different for value in (name, after)]
+        return [_event(row) for row in self._pages.all(_named(len(different)), (*parameters, limit))]
 
     async def streams(self, category: str, after: str = "", limit: int = 256) -> list[str]:
         """Up to `limit` names of streams of `category` above `after`, in their order."""

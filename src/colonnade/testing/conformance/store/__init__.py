@@ -4,6 +4,7 @@ from colonnade.testing.conformance.store.closing import ClosingSuite
 from colonnade.testing.conformance.store.database import Database, StoreSuite
 from colonnade.testing.conformance.store.inbox import InboxSuite
 from colonnade.testing.conformance.store.log import LogSuite
+from colonnade.testing.conformance.store.log_machine import LogMachineSuite
 from colonnade.testing.conformance.store.outgoing import OutgoingSuite
 from colonnade.testing.conformance.store.refusals import RefusalSuite
 from colonnade.testing.conformance.store.units import UnitSuite
@@ -11,5 +12,5 @@ from colonnade.testing.conformance.store.units import UnitSuite
 __all__ = ["Database", "StoreConformance", "StoreSuite"]
 
 
-class StoreConformance(LogSuite, UnitSuite, RefusalSuite, InboxSuite, OutgoingSuite, ClosingSuite):
+class StoreConformance(LogSuite, UnitSuite, RefusalSuite, InboxSuite, OutgoingSuite, ClosingSuite, LogMachineSuite):
     """The whole suite."""

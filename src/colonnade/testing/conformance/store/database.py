@@ -14,7 +14,20 @@ from colonnade.persistence.tables.marking import placed
 from colonnade.persistence.unit import Append, Effect, Fence, NewEvent, Unit, Write
 from colonnade.world import real_world
 
-__all__ = ["FOR_EVER", "NOW", "WORLD", "Database", "StoreSuite", "append", "commit", "missing", "sale", "unit"]
+__all__ = [
+    "FOR_EVER",
+    "NOW",
+    "WORLD",
+    "Database",
+    "StoreSuite",
+    "append",
+    "commit",
+    "missing",
+    "numbers",
+    "sale",
+    "unit",
+    "with_sales",
+]
 
 WORLD = real_world()
 NOW = 1_700_000_000_000_000
@@ -37,12 +50,18 @@ class StoreSuite(ABC):
     async def store(self) -> AsyncIterator[Store]:
         """A store on an empty database, that has a table of sales."""
         async with self.empty_database() as database:
-            store = await database()
+            store = await with_sales(database)
             try:
-                await store.define([_sql(store, CreateTable(sales))])
                 yield store
             finally:
                 await store.close()
+
+
+async def with_sales(database: Database) -> Store:
+    """A store that was opened for the first time, with a table of sales."""
+    store = await database()
+    await store.define([_sql(store, CreateTable(sales))])
+    return store
 
 
 def unit(*effects: Effect, time: int = NOW, fence: Fence | None = None, **fields: Any) -> Unit:

@@ -113,6 +113,7 @@ class LogSuite(StoreSuite):
             found = await store.log.read(0, 10, ["shop.A", "shop.C", "shop.Unknown"])
             assert [event.name for event in found] == ["shop.A", "shop.C", "shop.A"]
             assert [event.name for event in await store.log.read(found[0].position, 1, ["shop.A"])] == ["shop.A"]
+            assert len(await store.log.read(0, 10, ["shop.A", "shop.A"])) == 2
             assert await store.log.read(0, 10, []) == []
 
     async def test_a_stream_is_read_from_a_version_on(self) -> None:
