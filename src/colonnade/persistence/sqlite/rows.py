@@ -35,7 +35,8 @@ _PARKED = """
     SELECT row, consumer, chain, key, envelope, attempts, coalesce(cause, ''), received_at,
         parked_at, holds,
         CASE WHEN holds THEN (SELECT count(*) FROM inbox AS later WHERE later.consumer = inbox.consumer
-            AND later.key = inbox.key AND later.chain = inbox.chain AND later.seq > inbox.seq) ELSE 0 END
+            AND later.key = inbox.key AND later.chain = inbox.chain AND later.seq > inbox.seq
+            AND later.parked_at IS NULL) ELSE 0 END
     FROM inbox
     WHERE parked_at IS NOT NULL AND
 """

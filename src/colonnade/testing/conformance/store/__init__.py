@@ -3,6 +3,7 @@
 from colonnade.testing.conformance.store.closing import ClosingSuite
 from colonnade.testing.conformance.store.database import Database, StoreSuite
 from colonnade.testing.conformance.store.inbox import InboxSuite
+from colonnade.testing.conformance.store.inbox_machine import InboxMachineSuite
 from colonnade.testing.conformance.store.log import LogSuite
 from colonnade.testing.conformance.store.log_machine import LogMachineSuite
 from colonnade.testing.conformance.store.outgoing import OutgoingSuite
@@ -12,5 +13,7 @@ from colonnade.testing.conformance.store.units import UnitSuite
 __all__ = ["Database", "StoreConformance", "StoreSuite"]
 
 
-class StoreConformance(LogSuite, UnitSuite, RefusalSuite, InboxSuite, OutgoingSuite, ClosingSuite, LogMachineSuite):
+class StoreConformance(
+    LogSuite, UnitSuite, RefusalSuite, InboxSuite, OutgoingSuite, ClosingSuite, LogMachineSuite, InboxMachineSuite
+):
     """The whole suite."""

@@ -1,5 +1,6 @@
 """The inbox: lines in their order, heads that workers look at, parked messages, chains."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,7 @@ from colonnade.persistence.unit import (
     ChainId,
     Deliver,
     Discard,
+    Effect,
     Handled,
     Incoming,
     KeepAside,
@@ -187,6 +189,79 @@ class InboxSuite(StoreSuite):
             await commit(store, Handled(second.row))
             await commit(store, Unpark(message.row))
             assert await handle(store) == [b"1", b"3"]
+
+    async def test_a_line_is_held_again_by_one_that_is_still_parked(self) -> None:
+        """An earlier message that is tried again goes past the one that holds the line; what comes later does not."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2), delivered("a", 3))
+            (first,) = await due(store)
+            await commit(store, Park(first.row, 20, "poison", hold=False))
+            (second,) = await due(store)
+            await commit(store, Park(second.row, 20, "poison", hold=True))
+            await commit(store, Unpark(first.row))
+            assert await handle(store) == [b"1"]
+            assert (await store.inbox.held(), await store.inbox.unhandled()) == (1, 1)
+            await commit(store, Unpark(second.row))
+            assert await handle(store) == [b"2", b"3"]
+
+    async def test_what_is_parked_itself_waits_behind_nobody(self) -> None:
+        """Of two parked messages that hold one line, each tells how many that are not parked wait behind it."""
+        async with self.store() as store:
+            await commit(store, *(delivered("a", number) for number in range(4)))
+            (first,) = await due(store)
+            await commit(store, Park(first.row, 20, "poison", hold=False))
+            (second,) = await due(store)
+            await commit(store, Park(second.row, 20, "poison", hold=True))
+            await commit(store, Unpark(first.row))
+            await commit(store, Park(first.row, 20, "poison", hold=True))
+            assert [each.behind for each in await store.inbox.parked()] == [2, 2]
+            assert await store.inbox.held() == 2
+
+    async def test_one_tried_again_does_not_go_past_an_earlier_one(self) -> None:
+        """Unparked later or sooner, messages of a line are handled in the line's order."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2), delivered("a", 3))
+            (first,) = await due(store)
+            await commit(store, Park(first.row, 20, "poison", hold=False))
+            (second,) = await due(store)
+            await commit(store, Park(second.row, 20, "poison", hold=True))
+            await commit(store, Unpark(first.row))
+            await commit(store, Unpark(second.row))
+            assert await handle(store) == [b"1", b"2", b"3"]
+
+    async def test_one_tried_again_does_not_wait_for_a_later_one(self) -> None:
+        """Though the line waited for another message's next attempt, what was unparked is due at once."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2))
+            (first,) = await due(store)
+            await commit(store, Park(first.row, 20, "poison", hold=False))
+            (second,) = await due(store)
+            await commit(store, Retry(second.row, 1, NOW + 100, "failed"))
+            assert await envelopes(store, NOW) == []
+            await commit(store, Unpark(first.row))
+            assert await envelopes(store, NOW) == [b"1"]
+
+    @pytest.mark.parametrize(
+        ("finish", "rest"),
+        [
+            (lambda row: Handled(row), [b"1", b"3"]),
+            (lambda row: Retry(row, 1, FOR_EVER - 1, "failed"), [b"1", b"2", b"3"]),
+            (lambda row: Park(row, 1, "poison", hold=False), [b"1", b"3"]),
+            (lambda row: Park(row, 1, "poison", hold=True), [b"1"]),
+        ],
+    )
+    async def test_a_worker_may_finish_what_is_no_longer_first(
+        self, finish: Callable[[int], Effect], rest: list[bytes]
+    ) -> None:
+        """Done, failed or parked while an earlier message was unparked, it leaves that one first."""
+        async with self.store() as store:
+            await commit(store, delivered("a", 1), delivered("a", 2), delivered("a", 3))
+            (first,) = await due(store)
+            await commit(store, Park(first.row, 20, "poison", hold=False))
+            (second,) = await due(store)
+            await commit(store, Unpark(first.row))
+            await commit(store, finish(second.row))
+            assert await handle(store) == rest
 
     async def test_a_parked_message_is_given_up_and_its_line_goes_on(self) -> None:
         """Discarded it is gone, and what it held is due."""
