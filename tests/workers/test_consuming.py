@@ -90,7 +90,7 @@ async def test_a_command_is_not_carried_out_after_the_moment_that_it_says(tmp_pa
         await at.until_items("Invoice/2", 1)
         if of_saga:
             assert [reply.refused for reply in await answers(at, 2)] == ["hall.Expired", None]
-        assert await is_idle(at)
+        await at.commits.until(lambda: is_idle(at))
 
 
 @pytest.mark.parametrize("of_saga", [True, False])

