@@ -1,21 +1,40 @@
 """`colonnade projections`: how far read models are, and filling them anew."""
 
+import asyncio
 from pathlib import Path
 
 from tests.cli.conftest import BAKERY, Command, Invoked, json_lines, requested, started
+from tests.projections.desk import Served, desk
+from tests.projections.test_poison import an_evening, held
 
 
 def test_projections_are_listed_from_the_stores_when_nothing_runs(baked: Path, invoke: Invoked) -> None:
-    """How far they had come, and that nobody keeps them up."""
+    """How far they had come, whatever the checkpoint says, and that nobody keeps them up."""
     (status,) = json_lines(invoke("projections", "list", "--json").stdout)
     assert (status["service"], status["projection"], status["running"]) == ("baking", "Batches", False)
-    assert status["position"] == 11
-    assert status["end"] == 16
+    assert (status["position"], status["end"]) == (16, 16)
     header, row = invoke("projections", "list", "-s", "baking").stdout.splitlines()
     assert header.split() == ["service", "projection", "position", "log's", "end", "state"]
-    assert row.split() == ["baking", "Batches", "11", "16", "not", "running"]
+    assert row.split() == ["baking", "Batches", "16", "16", "not", "running,", "up", "to", "date"]
     assert invoke("projections", "list", "-s", "selling").stdout == "There are no projections.\n"
     assert invoke("projections", "list", "-s", "bakery").exit_code == 2
+
+
+def test_what_is_left_to_do_and_what_is_left_out_is_told(tmp_path: Path, invoke: Invoked) -> None:
+    """How many events it is behind, and the streams that are held with the remedy."""
+    data = tmp_path / "data"
+    data.mkdir()
+
+    async def leave() -> None:
+        async with desk(data, held(LookupError("no"))) as d:
+            await an_evening(d)
+            await d.caught_up()
+            await d.record("Tab/b", Served(5))
+
+    asyncio.run(leave())
+    listed = invoke("projections", "list").stdout
+    assert "7 " in listed
+    assert "not running, 1 event behind. One stream is held: Tab/a, at event 4: LookupError: no." in listed
 
 
 def test_a_running_host_lists_and_rebuilds(baked: Path, colonnade: Command) -> None:

@@ -164,7 +164,7 @@ async def test_declared_per_stream_it_holds_that_stream_alone(tmp_path: Path) ->
             assert await d.rows() == [BEFORE[0], AFTER[1]]
             (state,) = d.projector.health()
             assert state == HealthState("tabs.projection.Tabs.held", Severity.DEGRADED, state.detail)
-            assert "1 streams are held, the first is Tab/a, at event 4: LookupError: mend me" in state.detail
+            assert "One stream is held: Tab/a, at event 4: LookupError: mend me" in state.detail
             progress = await d.projector.progress()
             assert (progress.position, progress.stopped) == (7, None)
     async with desk(tmp_path, held()) as d:

@@ -95,6 +95,8 @@ async def _stored(data: Path, operation: ListProjections) -> tuple[ProjectionSta
 def _state(status: ProjectionStatus) -> str:
     if status.stopped is not None:
         return f"stopped: {status.stopped}"
+    behind = status.end - status.position
+    told = "up to date" if behind <= 0 else f"{behind} {'event' if behind == 1 else 'events'} behind"
     if not status.running:
-        return "not running"
-    return "up to date" if status.position >= status.end else f"{status.end - status.position} events behind"
+        told = f"not running, {told}"
+    return told if status.held is None else f"{told}. {status.held}"

@@ -1,7 +1,6 @@
 """What the store knows of its read models: each projection's builds, and which of them is read."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +14,6 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
-    cast,
     delete,
     func,
     literal,
@@ -31,13 +29,14 @@ from colonnade.application.writes import delete as delete_row
 from colonnade.application.writes import insert as insert_row
 from colonnade.application.writes import upsert
 from colonnade.persistence.store import Store
-from colonnade.persistence.tables.compiling import Unwritable, WriteCompiler
+from colonnade.persistence.tables.build import Build, FilledBy, HeldStream
+from colonnade.persistence.tables.compiling import WriteCompiler
 from colonnade.persistence.tables.declared import definitions
 from colonnade.persistence.tables.marking import mark, placed
 from colonnade.persistence.tables.statements import Prepared, Statements
 from colonnade.persistence.unit import Effect, Write
 
-__all__ = ["Build", "Builds", "HeldStream", "NotItsTable"]
+__all__ = ["Builds"]
 
 Place = Callable[[str], str]
 
@@ -74,53 +73,6 @@ _checkpoints = Table(
 _events = Table("events", _metadata, Column("position", BigInteger, primary_key=True), Column("name", String))
 
 
-class NotItsTable(Unwritable):
-    """A projection names a table that it does not own."""
-
-    def __init__(self, projection: str, table: str) -> None:
-        super().__init__(projection, table)
-        self.projection, self.table = projection, table
-
-    def __str__(self) -> str:
-        return f"{self.projection} does not own the table {self.table}; name it in its `tables`, or leave it alone."
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """One filling of a projection's tables.
-
-    `number` is its own in the store. `shape` tells what its tables look like, and `filling` by what they are filled:
-    the projection's version and the events that it takes. `tables` gives the primary key of each declared table.
-    """
-
-    number: int
-    projection: str
-    shape: str
-    filling: str
-    tables: Mapping[str, tuple[str, ...]]
-
-    @property
-    def checkpoint(self) -> str:
-        """The name of its checkpoint."""
-        return f"{self.projection}/{self.number}"
-
-    def physical(self, table: str) -> str:
-        """The table that stands for a declared one; raises `NotItsTable`."""
-        if table not in self.tables:
-            raise NotItsTable(self.projection, table)
-        return f"{table}__{self.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class HeldStream:
-    """A stream whose events a build leaves out, from the one on that it could not take."""
-
-    stream: str
-    version: int
-    position: int
-    cause: str
-
-
 class Builds:
     """Reads what the store knows of its read models, and makes the effects that change it."""
 
@@ -137,19 +89,22 @@ class Builds:
         )
         return (
             active[0].active if active else None,
-            [Build(row.number, projection, row.shape, row.filling, _decode_tables(row.tables)) for row in builds],
+            [
+                Build(row.number, projection, row.shape, _decode_filling(row.filling), _decode_tables(row.tables))
+                for row in builds
+            ],
         )
 
-    async def positions(self) -> Sequence[tuple[str, int]]:
-        """Every projection that is read, and the log position that it has reached."""
-        name = _projections.c.name
-        checkpoint = name + "/" + cast(_projections.c.active, String)
-        (rows,) = await self._read(
-            select(name, func.coalesce(_checkpoints.c.position, 0))
-            .join(_checkpoints, _checkpoints.c.projection == checkpoint, isouter=True)
-            .order_by(name)
-        )
-        return [(name, position) for name, position in rows]
+    async def all(self) -> Sequence[tuple[int | None, Sequence[Build]]]:
+        """Of every projection the number of the build that is read, None before the first, and its builds."""
+        (names,) = await self._read(select(_builds.c.projection).distinct().order_by(_builds.c.projection))
+        return [await self.of(row.projection) for row in names]
+
+    async def missing(self, build: Build) -> int | None:
+        """The position of the first event that a build takes and lacks."""
+        values = {"checkpoint": build.checkpoint, "names": build.filling.events}
+        ((row,),) = await self._answers(self._statements.prepare(_MISSING, values))
+        return None if row.position is None else int(row.position)
 
     async def next_number(self) -> int:
         """A number that no build has."""
@@ -185,7 +140,7 @@ class Builds:
             number=build.number,
             projection=build.projection,
             shape=build.shape,
-            filling=build.filling,
+            filling=msgspec.json.encode(build.filling).decode(),
             tables=msgspec.json.encode(build.tables).decode(),
         )
         return [*(each for table in tables for each in self._defined(table, build.physical)), *self._compile(row)]
@@ -258,7 +213,9 @@ class Builds:
         return self._compiler.compile(writes)
 
     async def _read(self, *statements: Executable) -> Sequence[Sequence[Any]]:
-        prepared = [self._statements.prepare(statement) for statement in statements]
+        return await self._answers(*(self._statements.prepare(statement) for statement in statements))
+
+    async def _answers(self, *prepared: Prepared) -> Sequence[Sequence[Any]]:
         answers = await self._store.query([(each.sql(_itself), each.parameters) for each in prepared])
         return [each.rows(rows) for each, rows in zip(prepared, answers, strict=True)]
 
@@ -278,6 +235,9 @@ _BEHIND = (
     )
     .limit(1)
 )
+_MISSING = select(func.min(_events.c.position).label("position")).where(
+    _events.c.position > _written("checkpoint"), _events.c.name.in_(bindparam("names", expanding=True))
+)
 _SWITCH = (
     update(_projections)
     .where(
@@ -288,6 +248,7 @@ _SWITCH = (
     .values(active=bindparam("to"))
 )
 
+_decode_filling = msgspec.json.Decoder(FilledBy).decode
 _decode_tables = msgspec.json.Decoder(dict[str, tuple[str, ...]]).decode
 
 

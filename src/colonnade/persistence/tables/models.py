@@ -8,7 +8,8 @@ from sqlalchemy import Table
 
 from colonnade.persistence.reads import StaleRead
 from colonnade.persistence.store import Store, Touched
-from colonnade.persistence.tables.builds import Build, Builds
+from colonnade.persistence.tables.build import Build
+from colonnade.persistence.tables.builds import Builds
 from colonnade.persistence.tables.declared import check_table, shape_of
 from colonnade.persistence.unit import Unit
 from colonnade.world import World

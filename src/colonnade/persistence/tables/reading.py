@@ -11,7 +11,7 @@ from sqlalchemy.sql.selectable import GenerativeSelect, TypedReturnsRows
 
 from colonnade.persistence.reads import StaleRead, required_position
 from colonnade.persistence.store import QueryFailed
-from colonnade.persistence.tables.builds import Build
+from colonnade.persistence.tables.build import Build
 from colonnade.persistence.tables.models import Projected, ReadModels
 from colonnade.persistence.tables.statements import Prepared, Statements
 

@@ -10,6 +10,7 @@ import msgspec
 
 from colonnade.messages.envelope import Envelope
 from colonnade.persistence.store import NotParked, ParkedMessage, Store
+from colonnade.persistence.tables.build import told_of_held
 from colonnade.persistence.tables.builds import Builds
 from colonnade.persistence.unit import Discard, Effect, Unit, Unpark
 from colonnade.system.admin.operations import (
@@ -165,15 +166,25 @@ async def _list(operation: ListProjections, service: Administered) -> AsyncGener
     if service.projections:
         progress = [await projection.progress() for projection in service.projections.values()]
         found = [
-            ProjectionStatus(name, each.projection, each.position, each.end, True, each.stopped) for each in progress
+            ProjectionStatus(name, each.projection, each.position, each.end, True, each.stopped, each.held)
+            for each in progress
         ]
     else:
-        end = await service.store.log.end()
-        found = [
-            ProjectionStatus(name, projection, position, end, False)
-            for projection, position in await Builds(service.store).positions()
-        ]
+        found = await _left_behind(name, service.store)
     yield Finished(f"{name} has {len(found)} projections.", 0, tuple(found))
+
+
+async def _left_behind(service: str, store: Store) -> list[ProjectionStatus]:
+    """How far projections are that nobody keeps up; of one that was never read, how far its next build is."""
+    builds, end = Builds(store), await store.log.end()
+    found = []
+    for active, all_builds in await builds.all():
+        build = next((build for build in all_builds if build.number == active), all_builds[-1])
+        missing = await builds.missing(build)
+        position = end if missing is None else missing - 1
+        held = told_of_held(await builds.held(build))
+        found.append(ProjectionStatus(service, build.projection, position, end, False, held=held))
+    return found
 
 
 async def _rebuild(operation: RebuildProjection, service: Administered) -> AsyncGenerator[Report, None]:

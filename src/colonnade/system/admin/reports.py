@@ -13,9 +13,10 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class ProjectionStatus(msgspec.Struct, frozen=True):
-    """A projection has been written up to `position` of a log that ends at `end`.
+    """A projection has taken what it takes up to `position` of a log that ends at `end`.
 
-    `running` tells whether somebody keeps it up with the log, `stopped` why it went no further.
+    `running` tells whether somebody keeps it up with the log, `stopped` why it went no further, and `held` which
+    streams it leaves out; both say what to do.
     """
 
     service: str
@@ -24,6 +25,7 @@ class ProjectionStatus(msgspec.Struct, frozen=True):
     end: int
     running: bool
     stopped: str | None = None
+    held: str | None = None
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", omit_defaults=True):

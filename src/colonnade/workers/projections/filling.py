@@ -8,7 +8,8 @@ from colonnade.application.writes import RowWrite, Write
 from colonnade.messages import Metadata
 from colonnade.messages.codec import MessageCodec
 from colonnade.persistence.store import MissedRow, Store, StoredEvent, WriteFailed
-from colonnade.persistence.tables.builds import Build, Builds, HeldStream
+from colonnade.persistence.tables.build import Build, HeldStream
+from colonnade.persistence.tables.builds import Builds
 from colonnade.persistence.tables.compiling import Unwritable, WriteCompiler
 from colonnade.persistence.tables.folding import fold
 from colonnade.persistence.unit import Advance, Effect, Unit

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from colonnade.application.projection import Projection
@@ -11,7 +10,7 @@ from colonnade.messages.codec import MessageCodec
 from colonnade.observability.health import HealthState, Severity
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.store import Store, StoreConflict, Touched
-from colonnade.persistence.tables.builds import Build
+from colonnade.persistence.tables.build import Build, FilledBy, told_of_held
 from colonnade.persistence.tables.declared import shape_of
 from colonnade.persistence.tables.models import Projected, ReadModels
 from colonnade.persistence.unit import Effect, Unit
@@ -29,15 +28,17 @@ _log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a build of a projection is, in positions of its service's log; `stopped` says what it cannot get over.
+    """How far a build of a projection is, in positions of its service's log.
 
-    `events_per_second` is how fast it has come on since a rebuild began; 0 outside of one.
+    `stopped` says what it cannot get over, `held` which streams it leaves out, both with the remedy. A rebuild comes on
+    by `events_per_second` since it began.
     """
 
     projection: str
     position: int
     end: int
     stopped: str | None = None
+    held: str | None = None
     events_per_second: float = 0.0
 
 
@@ -62,7 +63,7 @@ class Projector:
         self._names = tuple(names)
         self._tables = tuple(projection.tables)
         self._shape = shape_of(self._tables)
-        self._filled_by = sha256(repr((projection.version, sorted(names))).encode()).hexdigest()[:16]
+        self._filled_by = FilledBy(projection.version, tuple(sorted(names)))
         self._store = store
         self._codec = codec
         self._models = models
@@ -91,16 +92,8 @@ class Projector:
             name = place if filling is self._live else f"{place}.rebuild"
             if filling.stopped is not None:
                 states.append(HealthState(name, Severity.DEGRADED, str(filling.stopped)))
-            if filling.held:
-                held = min(filling.held.values(), key=lambda held: held.position)
-                states.append(
-                    HealthState(
-                        f"{name}.held",
-                        Severity.DEGRADED,
-                        f"{len(filling.held)} streams are held, the first is {held.stream}, at event {held.position}: "
-                        f"{held.cause}. Mend the projection's code and restart.",
-                    )
-                )
+            if held := told_of_held(filling.held.values()):
+                states.append(HealthState(f"{name}.held", Severity.DEGRADED, held))
         if self._live is None and self._shadow is not None:
             reading = "see what there was before" if self._models.readable(self.name) else "are told to try again"
             states.append(
@@ -276,4 +269,4 @@ class Projector:
 
 def _progress(filling: Filling, end: int, rate: float = 0.0) -> Progress:
     stopped = str(filling.stopped) if filling.stopped is not None else None
-    return Progress(filling.build.projection, filling.position, end, stopped, rate)
+    return Progress(filling.build.projection, filling.position, end, stopped, told_of_held(filling.held.values()), rate)
