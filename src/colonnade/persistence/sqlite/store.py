@@ -129,7 +129,11 @@ class SqliteStore:
 
     def _notify(self, touched: Touched) -> None:
         for listener in self._listeners:
-            listener(touched)
+            try:
+                listener(touched)
+            except Exception as error:  # it is the listener's, and the others must hear
+                context = {"message": f"A watcher of the store {self.path} failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
 
     async def define(self, statements: Sequence[str]) -> None:
         """Run statements that change the read models' schema, all or none."""

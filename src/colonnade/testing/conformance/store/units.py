@@ -18,6 +18,7 @@ from colonnade.persistence.store import (
     NotParked,
     Store,
     StoredAnswer,
+    TimerGone,
     Touched,
     VersionConflict,
     WriteFailed,
@@ -28,6 +29,7 @@ from colonnade.persistence.unit import (
     ArmTimer,
     ChainId,
     Deliver,
+    DisarmTimer,
     Discard,
     Effect,
     Fence,
@@ -69,11 +71,20 @@ LOSERS: list[tuple[Losing, type[Exception]]] = [
     (lambda store: Answer("taken", b"f", b"second", FOR_EVER), AlreadyAnswered),
     (lambda store: Receive(CHAIN, 5, 6, []), MarkMoved),
     (lambda store: Advance("Prices", 5, 6), MarkMoved),
+    (lambda store: DisarmTimer("unknown", due=1), TimerGone),
     (lambda store: missing(store, 77), MissedRow),
     (lambda store: sale(store, 1), WriteFailed),
     (lambda store: Publish("shop.events", "a", UUID(int=1), TOO_LARGE), MessageTooLarge),
     (lambda store: Deliver("subscriber:Till", "a", TOO_LARGE), MessageTooLarge),
     (lambda store: ArmTimer("large", 1, Deliver("subscriber:Till", "a", TOO_LARGE)), MessageTooLarge),
+]
+
+ONLY_ONE: list[tuple[Effect, type[Exception]]] = [
+    (append("Once/1", 0), VersionConflict),
+    (Answer("once", b"f", b"answer", FOR_EVER), AlreadyAnswered),
+    (Receive(CHAIN, 0, 6, []), MarkMoved),
+    (Advance("Once", 0, 6), MarkMoved),
+    (DisarmTimer("armed", due=7), TimerGone),
 ]
 
 
@@ -119,6 +130,38 @@ class UnitSuite(StoreSuite):
             assert all(isinstance(result, Committed) for result in results)
             assert await numbers(store) == [1, *range(100, 106)]
             assert await store.log.streams("Sale") == [f"Sale/{number}" for number in range(6)]
+
+    @pytest.mark.parametrize(("effect", "error"), ONLY_ONE, ids=[type(effect).__name__ for effect, _ in ONLY_ONE])
+    async def test_of_units_that_want_the_same_one_wins(self, effect: Effect, error: type[Exception]) -> None:
+        """Committed at the same time, one is first and the others are told that they lost; their rows are not kept."""
+        async with self.store() as store:
+            await commit(store, ArmTimer("armed", 7, Deliver("subscriber:Till", "a", b"{}")))
+            results = await asyncio.gather(
+                *(commit(store, sale(store, number), effect) for number in range(5)), return_exceptions=True
+            )
+            won = [number for number, result in enumerate(results) if isinstance(result, Committed)]
+            assert len(won) == 1
+            assert sum(isinstance(result, error) for result in results) == 4
+            assert await numbers(store) == won
+
+    @pytest.mark.parametrize("first", ["handled", "parked", "discarded", "tried again"])
+    async def test_of_workers_at_one_message_one_wins(self, first: str) -> None:
+        """It is done, parked, given up or tried again once, whoever else wanted to at the same time."""
+        async with self.store() as store:
+            await commit(store, Deliver("subscriber:Till", "a", b"{}"))
+            (message,) = await store.inbox.due(FOR_EVER, 10)
+            row, error = message.row, AlreadyHandled if first in ("handled", "parked") else NotParked
+            if error is NotParked:
+                await commit(store, Park(row, 1, "poison", hold=True))
+            effects: dict[str, Effect] = {
+                "handled": Handled(row),
+                "parked": Park(row, 1, "poison", hold=True),
+                "discarded": Discard(row),
+                "tried again": Unpark(row),
+            }
+            results = await asyncio.gather(*(commit(store, effects[first]) for _ in range(5)), return_exceptions=True)
+            assert sum(isinstance(result, Committed) for result in results) == 1
+            assert sum(isinstance(result, error) for result in results) == 4
 
     async def test_an_idempotent_answer_is_told_to_who_comes_second(self) -> None:
         """The loser gets the winner's answer; after it has expired the same request is a new one."""
@@ -196,3 +239,23 @@ class UnitSuite(StoreSuite):
             async with asyncio.timeout(10):
                 await told.wait()
             assert heard == [touched]
+
+    async def test_a_watcher_that_fails_keeps_nothing_from_the_others(self) -> None:
+        """Its error goes to the loop's handler; the commit succeeds, and the next watcher hears of it."""
+        async with self.store() as store:
+            told = asyncio.Event()
+            failures: list[object] = []
+
+            def fail(what: Touched) -> None:
+                raise KeyError("mine")
+
+            def note(loop: object, context: dict[str, Any]) -> None:
+                failures.append(context["exception"])
+
+            asyncio.get_running_loop().set_exception_handler(note)
+            store.watch(fail)
+            store.watch(lambda what: told.set())
+            await commit(store, append("Sale/1", 0))
+            async with asyncio.timeout(10):
+                await told.wait()
+            assert [repr(failure) for failure in failures] == ["KeyError('mine')"]
