@@ -1,23 +1,18 @@
 """What `make up` runs is the terminal's foreground job: Ctrl-C is for it, and make reports its end."""
 
-import fcntl
 import os
-import pty
 import shutil
 import signal
 import subprocess
 import sys
-import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.make.terminal import CTRL_C, PATIENCE, on_a_terminal, read_until
+
 FOREGROUND = Path(__file__).parents[2] / "make" / "foreground.py"
 MAKE = shutil.which("make") or "make"
-CTRL_C = b"\x03"
-PATIENCE = 20.0  # seconds
 
 HOST = """
 import signal, sys
@@ -38,30 +33,6 @@ def host(tmp_path: Path) -> Path:
     script = tmp_path / "host.py"
     script.write_text(HOST)
     return script
-
-
-@contextmanager
-def on_a_terminal(*command: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run `command` in a session whose terminal is a new one; give it with the terminal's other end."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(theirs)
-    try:
-        yield process, ours
-    finally:
-        os.close(ours)  # hangs up: what is still in the foreground is sent SIGHUP
-        process.kill()
-        process.wait()
-
-
-def read_until(terminal: int, words: str) -> None:
-    """Read what the terminal shows up to `words`."""
-    shown = ""
-    while words not in shown:
-        shown += os.read(terminal, 1024).decode()
 
 
 def test_ctrl_c_stops_the_command_and_make_ends_well(host: Path) -> None:
