@@ -57,6 +57,7 @@ class Answer:
     ask: Ask
     number: int
     code: str | None
+    settled: bool = False
 
 
 @dataclass
@@ -106,7 +107,7 @@ class Service:
     def settle(self, *, well: bool) -> Answer:
         """What was left open is done, or refused."""
         assert self.open is not None
-        answer = Answer(self.open.ask, self.open.number, None if well else "shop.Refused")
+        answer = Answer(self.open.ask, self.open.number, None if well else "shop.Refused", settled=True)
         self.open = None
         if well:
             self.in_force = True
@@ -174,7 +175,7 @@ class Journey:
         """Let an answer arrive."""
         self.heard.append(answer)
         ended, before = self.saga.end, len(self.history)
-        asks = self.saga.answered(answer.ask, answer.number, code=answer.code, detail="because")
+        asks = self.saga.answered(answer.ask, answer.number, code=answer.code, detail="because", settled=answer.settled)
         self.send(asks)
         if ended is not None and len(self.history) > before:
             # Only what was done too late is news, which is undone again, or what could be undone after all

@@ -100,6 +100,20 @@ def test_an_undoing_that_failed_is_told_and_the_rest_is_undone_all_the_same() ->
     assert journey.ended() is End.COMPENSATED
 
 
+def test_what_is_undone_again_is_not_undone_by_what_was_answered_before() -> None:
+    """Only the answer to its own asking counts for it."""
+    journey = Journey(Drawn([[True]]))
+    journey.send(journey.saga.cancel("not wanted any more"))
+    first = Answer(Ask("0.0", undo=True), 1, None)
+    journey.hear(first)
+    journey.hear(Answer(Ask("0.0"), 1, None))
+    assert journey.outstanding == undone("0.0")
+    journey.hear(first)
+    assert journey.ended() is None
+    assert answered(journey, "0.0", undo=True, code="shop.Refused") == []
+    assert journey.ended() is End.COMPENSATION_FAILED
+
+
 def test_what_could_not_be_undone_is_retried_by_hand() -> None:
     """Each undoing that failed is asked for again, and nothing else."""
     journey = Journey(Drawn([[True], [True]]))

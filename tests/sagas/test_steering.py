@@ -91,6 +91,21 @@ async def test_a_retry_counts_although_the_time_is_just_over(tmp_path: Path) -> 
         assert saga.steps == {"a": StepState.ASKED}
 
 
+async def test_what_was_left_open_and_asked_for_again_is_answered_once_for_both(tmp_path: Path) -> None:
+    """Its refusal is that of every asking."""
+    async with travelling(tmp_path) as travel:
+        travel.clerks.tell("book b", "defer")
+        await travel.plan("a", "b")
+        await travel.clerks.until_asked("book b")
+        await travel.system.settled()
+        await travel.steer("retry")
+        await travel.system.settled()
+        await travel.execute(Confirm(TRIP, "b", booked=False))
+        assert await travel.ended() is End.COMPENSATED
+        assert travel.clerks.asked["book b"] == 1
+        assert await travel.booked() == ["+a", "-a"]
+
+
 async def test_an_undoing_that_was_left_open_and_refused_is_retried(tmp_path: Path) -> None:
     """It is handed to its handler again."""
     async with travelling(tmp_path) as travel:

@@ -86,7 +86,7 @@ class UnitReplies:
         if refusal is not None:
             # As one that was refused at once: asked for again, it is tried again
             work.effects.append(Forget(ReplyKey.parse(waiting.reply_key).mark(waiting.reply_to)))
-        reply = Reply.of(self._routes.service, refusal)
+        reply = Reply.of(self._routes.service, refusal, settled=True)
         context = current_context.get()
         work.effects.append(
             reply_effect(self._routes, self._world, context, waiting.reply_to, waiting.reply_key, reply)

@@ -154,7 +154,9 @@ class SagaConsumer:
         instance = await self._instance(asked.key)
         reply = Reply.decode(envelope.data)
         ask = Ask(asked.step, asked.undo)
-        asks = instance.answered(ask, asked.number, code=reply.refused, detail=reply.detail or "")
+        asks = instance.answered(
+            ask, asked.number, code=reply.refused, detail=reply.detail or "", settled=reply.settled
+        )  # fmt: skip
         self._disarm_answered(instance, ask)
         self._send(instance, asks, context)
 

@@ -105,7 +105,7 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         self.started: SagaStarted | None = None
         self._times: dict[tuple[str, bool], int] = {}
         self._done: set[str] = set()
-        self._late: set[str] = set()
+        self._late: dict[str, int] = {}
 
     @property
     def plan(self) -> SagaStarted:
@@ -136,14 +136,17 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         last = {Phase.COMPLETING: COMPLETED_STEP, Phase.FAILING: FAILED_STEP}.get(self.phase)
         return Ask(last) if last is not None else None
 
-    def answered(self, ask: Ask, number: int, *, code: str | None, detail: str) -> list[Ask]:
+    def answered(self, ask: Ask, number: int, *, code: str | None, detail: str, settled: bool = False) -> list[Ask]:
         """What was asked for the `number`th time was done, or refused with `code`.
 
         Answers that come again or change nothing any more are ignored; so is a refusal of what was asked for anew
-        meanwhile, for its answer will come. An undoing that was given up and is done after all is good news, even
-        after the end; a step that was done after it had been undone is undone again, even then.
+        meanwhile, for its answer will come, unless what was left open is `settled` for all askings. An undoing that
+        was given up and is done after all is good news, even after the end; a step that was done after it had been
+        undone is undone again, even then.
         """
-        if code is not None and number < self.times_asked(ask):
+        if code is not None and number < self.times_asked(ask) and not settled:
+            return []
+        if ask.undo and number <= self._late.get(ask.step, 0):
             return []
         awaited = self.end is None and self.awaits(ask)
         if not awaited and not (code is None and self._is_news(ask)):
@@ -239,7 +242,7 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
                 self.steps[event.step] = StepState.UNDONE if event.code is None else StepState.UNDO_FAILED
                 self._reopen()
             case StepAnswered(code=None) if self.steps[event.step] in (StepState.UNDONE, StepState.UNDO_FAILED):
-                self._late.add(event.step)
+                self._late[event.step] = self._times[event.step, True]
                 self.steps[event.step] = StepState.UNKNOWN
                 self.phase, self.end = Phase.COMPENSATING, None
             case StepAnswered():
