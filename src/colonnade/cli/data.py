@@ -12,7 +12,7 @@ from colonnade.persistence.store import StoreFailed
 from colonnade.system.admin.offline import NoStores, stores_in
 from colonnade.world import real_world
 
-__all__ = ["DEFAULT_DATA", "READING_FAILURES", "Data", "OfService", "reading"]
+__all__ = ["DEFAULT_DATA", "READING_FAILURES", "Data", "OfService", "chosen", "reading"]
 
 DEFAULT_DATA = Path(".colonnade")
 
@@ -34,13 +34,22 @@ async def reading(directory: Path, service: str | None = None) -> AsyncIterator[
 
     Raises one of `READING_FAILURES`; an unknown service is a mistake in the command.
     """
-    files = stores_in(directory)
-    if service is not None and service not in files:
-        raise typer.BadParameter(f"There is no service {service!r}; there are {', '.join(files)}.")
     async with AsyncExitStack() as opened:
         stores = {}
-        for name, path in files.items():
-            if service in (None, name):
-                stores[name] = await open_sqlite_store(path, real_world(), read_only=True)
-                opened.push_async_callback(stores[name].close)
+        for name, path in chosen(directory, service).items():
+            stores[name] = await open_sqlite_store(path, real_world(), read_only=True)
+            opened.push_async_callback(stores[name].close)
         yield stores
+
+
+def chosen(directory: Path, service: str | None) -> Mapping[str, Path]:
+    """The files of the stores in `directory`, or that of one service; an unknown one is a mistake in the command.
+
+    Raises `NoStores`.
+    """
+    files = stores_in(directory)
+    if service is None:
+        return files
+    if service not in files:
+        raise typer.BadParameter(f"There is no service {service!r}; there are {', '.join(files)}.")
+    return {service: files[service]}

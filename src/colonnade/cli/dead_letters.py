@@ -1,8 +1,9 @@
 """`colonnade dead-letters`: messages that failed for good."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -12,13 +13,15 @@ from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, 
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import AsJson, console, json_of, moment, print_json, print_table, visible
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
-from colonnade.persistence.store import KeptAside, ParkedMessage
+from colonnade.persistence.store import InboxRows, KeptAside, ParkedMessage
 from colonnade.system.admin.operations import DiscardDeadLetters, RetryDeadLetters
 from colonnade.world import datetime_of
 
 __all__ = ["app"]
 
 PAGE_ROWS = 200
+
+R = TypeVar("R", KeptAside, ParkedMessage)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,11 +56,14 @@ def list_dead_letters(
     """
     with told(*READING_FAILURES):
         if malformed:
-            _print_kept(asyncio.run(_kept(data, service)), as_json=as_json)
+            _print_kept(
+                asyncio.run(_all(data, service, lambda inbox: inbox.kept_aside)),
+                as_json=as_json,
+            )
             return
         parked = [
             (each, message)
-            for each, message in asyncio.run(_parked(data, service))
+            for each, message in asyncio.run(_all(data, service, lambda inbox: inbox.parked))
             if consumer in (None, message.consumer) and key in (None, message.key)
         ]
     if as_json:
@@ -168,25 +174,17 @@ def discard(
     act(data, DiscardDeadLetters(service, tuple(rows)), title="Discarding", as_json=as_json)
 
 
-async def _parked(data: Path, service: str | None) -> list[tuple[str, ParkedMessage]]:
-    found: list[tuple[str, ParkedMessage]] = []
+async def _all(
+    data: Path, service: str | None, pages: Callable[[InboxRows], Callable[[int, int], Awaitable[Sequence[R]]]]
+) -> list[tuple[str, R]]:
+    """All rows of the services' inboxes, that are read in pages."""
+    found: list[tuple[str, R]] = []
     async with reading(data, service) as stores:
         for each, store in stores.items():
             after = 0
-            while page := await store.inbox.parked(after, PAGE_ROWS):
+            while page := await pages(store.inbox)(after, PAGE_ROWS):
                 after = page[-1].row
-                found.extend((each, message) for message in page)
-    return found
-
-
-async def _kept(data: Path, service: str | None) -> list[tuple[str, KeptAside]]:
-    found: list[tuple[str, KeptAside]] = []
-    async with reading(data, service) as stores:
-        for each, store in stores.items():
-            after = 0
-            while page := await store.inbox.kept_aside(after, PAGE_ROWS):
-                after = page[-1].row
-                found.extend((each, kept) for kept in page)
+                found.extend((each, row) for row in page)
     return found
 
 

@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from colonnade.cli.acting import OfCode, act
-from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, reading
+from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, chosen, reading
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import AsJson, print_json, print_table
-from colonnade.system.admin.offline import stores_in
 from colonnade.system.admin.operations import ListProjections, RebuildProjection
 from colonnade.system.admin.perform import Administered, perform
 from colonnade.system.admin.reports import Failed, Finished, ProjectionStatus
@@ -38,10 +37,7 @@ def list_projections(data: Data = DEFAULT_DATA, service: OfService = None, as_js
         colonnade projections list --service ordering --json
     """
     with told(*READING_FAILURES):
-        known = stores_in(data)
-        if service is not None and service not in known:
-            raise typer.BadParameter(f"There is no service {service!r}; there are {', '.join(known)}.")
-        found = [each for name in ([service] if service is not None else known) for each in _statuses(data, name)]
+        found = [each for name in chosen(data, service) for each in _statuses(data, name)]
     if as_json:
         for each in found:
             print_json(each)

@@ -10,9 +10,9 @@ from colonnade.application.outbox import Deferred
 from colonnade.domain import Refusal
 from colonnade.domain.aggregate import AnyAggregate
 from colonnade.messages.codec import MessageCodec
-from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.addresses import Routes, events_of
+from colonnade.persistence.envelopes import enveloped
 from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.repository import AggregateCache
 from colonnade.persistence.store import Committed, Store, VersionConflict
@@ -217,20 +217,16 @@ class Execution:
             route = self._routes.events.get(type(event))
             if route is None:
                 continue
-            envelope = Envelope(
-                specversion="1.0",
+            envelope = enveloped(
+                context,
                 id=id,
                 source=service,
                 type=name,
                 subject=stream,
                 time=datetime_of(unit.time),
-                data=msgspec.Raw(data),
-                dataversion=schema,
-                correlationid=context.correlation_id,
-                causationid=context.causation_id,
-                principal=context.principal,
-                traceparent=context.traceparent,
-            ).encode()
+                data=data,
+                version=schema,
+            )
             if route.published:
                 effects.append(Publish(events_of(service), stream, id, envelope))
             effects.extend(Deliver(consumer, stream, envelope) for consumer in route.consumers)

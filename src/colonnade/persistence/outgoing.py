@@ -2,14 +2,12 @@
 
 from datetime import datetime, timedelta
 
-import msgspec
-
 from colonnade.domain import Refusal
 from colonnade.messages import Command
 from colonnade.messages.codec import MessageCodec
-from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.addresses import Routes
+from colonnade.persistence.envelopes import enveloped
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.store import Store
@@ -48,20 +46,16 @@ class UnitOutbox:
 
         def effect(first_stream: str) -> Effect:
             subject = key if key is not None else first_stream
-            envelope = Envelope(
-                specversion="1.0",
+            envelope = enveloped(
+                context,
                 id=id,
                 source=self._routes.service,
                 type=encoded.name,
                 subject=subject,
                 time=datetime_of(now),
-                data=msgspec.Raw(encoded.data),
-                dataversion=encoded.version,
-                correlationid=context.correlation_id,
-                causationid=context.causation_id,
-                principal=context.principal,
-                traceparent=context.traceparent,
-            ).encode()
+                data=encoded.data,
+                version=encoded.version,
+            )
             message = self._routes.command(type(command), subject, id, envelope)
             return message if due is None else ArmTimer(f"send/{id}", due, message)
 
@@ -98,22 +92,18 @@ def reply_effect(
 ) -> Deliver | Publish:
     """The effect that tells a saga of the service `reply_to` how its command ended.
 
-    `reply_key` is `consumer|key|token`: the consumer and key in the asker's inbox, and the asker's own word.
+    `reply_key` is the `ReplyKey` as text that came with the command.
     """
-    consumer, key, _ = reply_key.split("|", 2)
+    consumer, key = ReplyKey.line_of(reply_key)
     id = world.ids.new()
-    envelope = Envelope(
-        specversion="1.0",
+    envelope = enveloped(
+        context,
         id=id,
         source=routes.service,
         type=Reply.NAME,
         subject=key,
         time=world.clock.now(),
-        data=msgspec.Raw(reply.encode()),
-        correlationid=context.correlation_id,
-        causationid=context.causation_id,
-        principal=context.principal,
-        traceparent=context.traceparent,
-        replykey=reply_key,
-    ).encode()
+        data=reply.encode(),
+        reply_key=reply_key,
+    )
     return routes.reply(reply_to, consumer, key, id, envelope)

@@ -42,6 +42,15 @@ class ReplyKey:
         """
         return f"{direction or self.direction}|{asker}|{self.consumer}|{self.key}|{self.step}"
 
+    @staticmethod
+    def line_of(text: str) -> tuple[str, str]:
+        """The consumer and the key that `text` begins with, whatever the rest is; raises `ValueError`."""
+        consumer, bar, rest = text.partition("|")
+        key, second, _ = rest.partition("|")
+        if not (bar and second):
+            raise ValueError("It is a reply that does not say to whom.")
+        return consumer, key
+
     @classmethod
     def parse(cls, text: str) -> "ReplyKey":
         """The key that `text` is, in which a step's id may hold any sign; raises `ValueError`."""

@@ -10,6 +10,7 @@ from colonnade.brokers.broker import Carried
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.addresses import HANDLERS, commands_of, replies_of
+from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.store import MarkMoved, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
 from colonnade.workers.consumers import NOBODY
@@ -255,10 +256,7 @@ class Inbox:
         if message.topic == commands_of(self._service):
             return [(HANDLERS, message.key)]
         if message.topic == replies_of(self._service):
-            if envelope.replykey is None or envelope.replykey.count("|") < 2:
-                raise ValueError("It is a reply that does not say to whom.")
-            consumer, key, _ = envelope.replykey.split("|", 2)
-            return [(consumer, key)]
+            return [ReplyKey.line_of(envelope.replykey or "")]
         return [(consumer, message.key) for consumer in self._interested.get(envelope.type, ())]
 
     async def _chains_of(self, flow: _FlowState, key: _Flow) -> dict[ChainId, _ChainState]:

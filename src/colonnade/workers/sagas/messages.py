@@ -5,8 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
+from colonnade.persistence.envelopes import enveloped
 from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.unit import ArmTimer, Deliver
 from colonnade.world import World
@@ -83,16 +83,12 @@ def cancel_message(saga: str, id: UUID, why: str, service: str, context: Context
 
 
 def _own_message(service: str, name: str, key: str, data: bytes, context: Context, world: World) -> bytes:
-    return Envelope(
-        specversion="1.0",
+    return enveloped(
+        context,
         id=world.ids.new(),
         source=service,
         type=name,
         subject=key,
         time=world.clock.now(),
-        data=msgspec.Raw(data),
-        correlationid=context.correlation_id,
-        causationid=context.causation_id,
-        principal=context.principal,
-        traceparent=context.traceparent,
-    ).encode()
+        data=data,
+    )

@@ -11,9 +11,9 @@ from colonnade.application import Plan, Saga
 from colonnade.application.saga import COMPLETED_STEP, FAILED_STEP
 from colonnade.messages import Command, Event, Message
 from colonnade.messages.codec import MessageCodec
-from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
 from colonnade.persistence.addresses import Routes
+from colonnade.persistence.envelopes import enveloped
 from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.unit import Effect
 from colonnade.workers.sagas.history import SagaStarted, StoredMessage, StoredStep
@@ -93,23 +93,19 @@ class SagaSender:
         id = self.world.ids.new()
         # A line for each step: its undoing stays behind it, and steps together do not wait for each other
         subject = f"{self.name}/{asked.key}/{asked.step}"
-        envelope = Envelope(
-            specversion="1.0",
+        envelope = enveloped(
+            context,
             id=id,
             source=self.routes.service,
             type=command.name,
             subject=subject,
             time=datetime_of(now),
             data=command.data,
-            dataversion=command.version,
-            correlationid=context.correlation_id,
-            causationid=context.causation_id,
-            principal=context.principal,
-            traceparent=context.traceparent,
-            notafter=datetime_of(expires) if expires is not None else None,
-            replyto=self.routes.service,
-            replykey=str(asked),
-        ).encode()
+            version=command.version,
+            not_after=datetime_of(expires) if expires is not None else None,
+            reply_to=self.routes.service,
+            reply_key=str(asked),
+        )
         return self.routes.command(self.codec.names.class_of(command.name), subject, id, envelope)
 
     def _stages(self, plan: Plan) -> tuple[tuple[StoredStep, ...], ...]:
