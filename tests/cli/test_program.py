@@ -1,6 +1,8 @@
 """The program as a whole: its commands, their help, and the systems that they are given."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -11,6 +13,8 @@ from openapi_spec_validator import validate
 
 from colonnade.system import System
 from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines
+
+BASH = shutil.which("bash") or "bash"
 
 COMMANDS = {
     "up": (),
@@ -95,6 +99,22 @@ def test_the_shell_completes_commands_and_their_options() -> None:
     assert completed("colonnade dead") == ["dead-letters"]
     assert completed("colonnade events ") == ["list", "show", "tail"]
     assert "--json" in completed("colonnade events list --j")
+
+
+def test_the_completion_that_is_shown_works_in_the_shell_that_asks() -> None:
+    """What bash is shown it can read, and completes by it."""
+    script = (
+        'eval "$(colonnade --show-completion)"\n'
+        "COMP_WORDS=(colonnade dead)\n"
+        "COMP_CWORD=1\n"
+        "_colonnade_completion colonnade\n"
+        'echo "${COMPREPLY[@]}"\n'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    answer = subprocess.run(
+        [BASH, "-c", script], capture_output=True, text=True, env=os.environ | {"PATH": path}, check=True
+    )
+    assert (answer.stdout, answer.stderr) == ("dead-letters\n", "")
 
 
 def test_a_sound_system_is_checked(invoke: Invoked) -> None:
