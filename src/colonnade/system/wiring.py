@@ -137,9 +137,25 @@ def _kind(aggregate: type[AnyAggregate], mistakes: list[Mistake]) -> AggregateKi
         for name, hint in (_hints(aggregate, _place(aggregate), mistakes) or {}).items()
         if get_origin(hint) is not ClassVar and hint is not ClassVar and name not in _OWN_ATTRIBUTES
     }
+    for name in [name for name, hint in fields.items() if not _is_json(hint)]:
+        mistakes.append(
+            Mistake(
+                _place(aggregate),
+                f"its snapshot cannot keep {name}, which is {_name(fields.pop(name))}",
+                "annotate it with what JSON can hold, or leave snapshot_every at 0",
+            )
+        )
     return AggregateKind(
         aggregate, aggregate, aggregate.__name__, AnnotatedState(aggregate, fields), aggregate.snapshot_every
     )
+
+
+def _is_json(hint: Any) -> bool:
+    try:
+        msgspec.json.schema(hint)
+    except TypeError:
+        return False
+    return True
 
 
 _OWN_ATTRIBUTES = frozenset({"id", "_version", "_recorded"})
@@ -151,13 +167,13 @@ class AnnotatedState:
     def __init__(self, aggregate: type[AnyAggregate], fields: dict[str, Any]) -> None:
         self._aggregate = aggregate
         self._names = frozenset(fields)
-        shape = ",".join(f"{name}:{hint}" for name, hint in sorted(fields.items(), key=lambda field: field[0]))
-        self.schema = zlib.crc32(shape.encode())
-        self._decoder = msgspec.json.Decoder(
-            msgspec.defstruct(
-                f"{aggregate.__name__}State", [(name, hint, msgspec.UNSET) for name, hint in fields.items()]
-            )
+        state = msgspec.defstruct(
+            f"{aggregate.__name__}State", [(name, hint, msgspec.UNSET) for name, hint in fields.items()]
         )
+        # All that lies below an annotation is part of the shape, as what a class that it names looks like
+        shape = msgspec.json.schema(state)
+        self.schema = zlib.crc32(msgspec.json.encode(shape, order="deterministic"))
+        self._decoder = msgspec.json.Decoder(state)
         self._encoder = msgspec.json.Encoder()
 
     def encode(self, aggregate: AnyAggregate) -> bytes:
