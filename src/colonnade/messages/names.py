@@ -14,11 +14,18 @@ class DuplicateName(ValueError):
         super().__init__(name, first, second)
         self.name, self.first, self.second = name, first, second
 
+    @property
+    def reason(self) -> str:
+        """Which two."""
+        return f"{_place(self.first)} and {_place(self.second)} would both be stored as {self.name!r}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return "rename one, or name it apart with Service(names={...})"
+
     def __str__(self) -> str:
-        return (
-            f"{_place(self.first)} and {_place(self.second)} would both be stored as {self.name!r}; "
-            "rename one, or name it apart with Service(names={...})."
-        )
+        return f"{self.reason}; {self.remedy}."
 
 
 class UnknownMessage(LookupError):

@@ -1,9 +1,11 @@
 """A system as a whole: what each service declares, who handles what, and which way messages go."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from colonnade.messages import Event, Message
+from colonnade.messages import Command, Event, Message, Query
 from colonnade.messages.names import DuplicateName, MessageNames
 from colonnade.persistence.addresses import EventRoute, Routes
 from colonnade.system.declarations import Declarations
@@ -21,6 +23,11 @@ from colonnade.workers.sagas.history import (
 from colonnade.workers.sagas.messages import consumer_of
 
 __all__ = ["Topology", "subscriber_name", "topology_of"]
+
+OWN = "colonnade"
+"""Stands before the stored names of Colonnade's own messages, as a service's name before those of its own."""
+
+_NAME = re.compile("[a-z][a-z0-9_-]*")
 
 _OF_SAGAS = (SagaStarted, StepAsked, StepAnswered, StepSkipped, Compensating, SagaEnded)
 
@@ -81,17 +88,19 @@ def topology_of(system: System) -> Topology:
     """Read and check a whole system; raises `InvalidSystem` with all that is wrong."""
     mistakes: list[Mistake] = []
     names = MessageNames()
-    names.bind("colonnade", _OF_SAGAS, {})
+    names.bind(OWN, _OF_SAGAS, {})
     declared: dict[str, Declarations] = {}
     handled_by: dict[type[Message], str] = {}
     owners: dict[type[Message], str] = {}
     for service in system.services:
         place = f"the service {service.name}"
+        mistakes.extend(_misnamed(service.name))
         if service.name in declared:
             mistakes.append(Mistake(place, "is declared twice", "give each service its own name"))
             continue
         declarations, wrong = read_declarations(service)
         mistakes.extend(wrong)
+        mistakes.extend(_twice(place, declarations))
         declared[service.name] = declarations
         messages = dict.fromkeys(declarations.contracts)
         for handler in declarations.handlers:
@@ -114,7 +123,7 @@ def topology_of(system: System) -> Topology:
         try:
             names.bind(service.name, messages, service.names)
         except DuplicateName as error:
-            mistakes.append(Mistake(place, str(error), "see above"))
+            mistakes.append(Mistake(place, error.reason, error.remedy))
         if service.api is not None:
             here = {handler.message for handler in declarations.handlers}
             mistakes.extend(
@@ -126,10 +135,54 @@ def topology_of(system: System) -> Topology:
                 for endpoint in service.api.endpoints
                 if endpoint.message not in here
             )
+    mistakes.extend(_unhandled(declared, handled_by))
     mistakes.extend(_foreign(declared, owners))
     if mistakes:
         raise InvalidSystem(system.name, mistakes)
     return Topology(system, names, declared, handled_by, owners)
+
+
+def _misnamed(service: str) -> Sequence[Mistake]:
+    if not _NAME.fullmatch(service):
+        return [
+            Mistake(
+                f"the service {service!r}",
+                "its name cannot stand in addresses and file names",
+                "begin with a lower-case letter, and go on with those, digits, - and _",
+            )
+        ]
+    if service == OWN:
+        return [Mistake(f"the service {service}", "its name is that of Colonnade's own messages", "give it another")]
+    return ()
+
+
+def _twice(place: str, declarations: Declarations) -> Sequence[Mistake]:
+    """What would be stored under one name, each with what that name is for."""
+    named: Sequence[tuple[str, str, Sequence[type[object]]]] = [
+        ("aggregates", "streams are", [kind.type for kind in declarations.aggregates]),
+        ("projections", "rows are", [each.kind for each in declarations.projections]),
+        ("sagas", "instances are", [each.kind for each in declarations.sagas]),
+        ("subscribers", "messages are", [each.kind for each in declarations.subscribers]),
+    ]
+    return [
+        Mistake(place, f"two {kinds} are called {name}", f"rename one, its {what} stored under that name")
+        for kinds, what, declared in named
+        for name, times in Counter(each.__name__ for each in declared).items()
+        if times > 1
+    ]
+
+
+def _unhandled(declared: Mapping[str, Declarations], handled_by: Mapping[type[Message], str]) -> Sequence[Mistake]:
+    return [
+        Mistake(
+            f"the service {service}",
+            f"{message.__name__} is in its contracts, and nobody handles it",
+            "add its handler, or take it out",
+        )
+        for service, declarations in declared.items()
+        for message in declarations.contracts
+        if issubclass(message, Command | Query) and message not in handled_by
+    ]
 
 
 def _foreign(declared: Mapping[str, Declarations], owners: Mapping[type[Message], str]) -> Sequence[Mistake]:

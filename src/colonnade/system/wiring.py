@@ -58,12 +58,15 @@ def _messages(contracts: ModuleType | None) -> Iterator[type[Message]]:
             yield value
 
 
+_SILENT = object()
+
+
 def _handler(kind: type[Any], mistakes: list[Mistake]) -> DeclaredHandler | None:
     place = _place(kind)
     hints = _hints(vars(kind).get("__call__"), place, mistakes)
     if hints is None:
         return None
-    answer = hints.pop("return", None)
+    answer = hints.pop("return", _SILENT)
     messages = [hint for hint in hints.values() if isinstance(hint, type) and issubclass(hint, Command | Query)]
     if len(messages) != 1 or len(hints) != 1:
         mistakes.append(
@@ -71,7 +74,11 @@ def _handler(kind: type[Any], mistakes: list[Mistake]) -> DeclaredHandler | None
         )
         return None
     expected = answer_of(messages[0])
-    if not _fits(answer, expected):
+    if answer is _SILENT:
+        mistakes.append(
+            Mistake(place, "its __call__ does not say what it answers", f"annotate it with -> {_name(expected)}")
+        )
+    elif not _fits(answer, expected):
         mistakes.append(
             Mistake(
                 place,
