@@ -94,6 +94,12 @@ class LendBook(Command):
     reader: Annotated[str, msgspec.Meta(min_length=1)]
 
 
+class CountCopies(Command[int]):
+    """Take stock; answers with how many there are."""
+
+    copies: tuple[Copy, ...]
+
+
 class Crash(Command):
     """Fail."""
 
@@ -134,6 +140,11 @@ class LendBookHandler:
         (await self.books.get(command.book_id)).lend(command.reader)
 
 
+class CountCopiesHandler:
+    async def __call__(self, command: CountCopies) -> int:
+        return len(command.copies)
+
+
 class CrashHandler:
     async def __call__(self, command: Crash) -> None:
         raise ZeroDivisionError("a secret of the inside")
@@ -154,12 +165,20 @@ library = System(
     [
         Service(
             "lending",
-            handlers=[AddBookHandler, LendBookHandler, CrashHandler, BooksHandler, BookByIdHandler],
+            handlers=[
+                AddBookHandler,
+                LendBookHandler,
+                CountCopiesHandler,
+                CrashHandler,
+                BooksHandler,
+                BookByIdHandler,
+            ],
             api=Api(
                 Post("/books", AddBook, creates="/books/{id}", example=AddBook("Emma")),
                 Get("/books", Books),
                 Get("/books/{book_id}", BookById),
                 Post("/books/{book_id}/lending", LendBook),
+                Post("/stocktaking", CountCopies),
                 Post("/crash", Crash),
                 Mount("/plain", PlainTextResponse("as it is")),
             ),

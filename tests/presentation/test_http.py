@@ -1,12 +1,13 @@
 """What a client of a service meets over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
+from starlette.types import Message
 
 from colonnade.testing import HttpAnswer, RunningSystem, running_system
 from colonnade.testing.http import request
@@ -53,6 +54,13 @@ async def test_a_command_without_answer_is_204(system: RunningSystem) -> None:
     answer = await system.request("POST", f"{BOOKS}/{book}/lending", json={"reader": "Anne"})
     assert (answer.status, answer.body) == (204, b"")
     assert "content-length" not in answer.headers
+
+
+async def test_a_command_with_an_answer_is_200(system: RunningSystem) -> None:
+    """What it answers is the body; nothing was created, so there is no Location."""
+    answer = await system.request("POST", "/api/lending/stocktaking", json={"copies": []})
+    assert (answer.status, answer.json()) == (200, 0)
+    assert "location" not in answer.headers
 
 
 async def test_refusals_are_problems_with_their_fields(system: RunningSystem) -> None:
@@ -226,6 +234,38 @@ async def test_a_correlation_id_is_taken_over_or_made(system: RunningSystem) -> 
     assert str(event.correlation_id) == mine
     other = await add_book(system, **{"X-Correlation-ID": "x\r\ny"})
     assert UUID(other.headers["x-correlation-id"])
+
+
+@pytest.mark.parametrize("seconds", ["soon", "", "-1", "0", "nan", "inf", "1e999"])
+async def test_a_deadline_that_is_none_changes_nothing(system: RunningSystem, seconds: str) -> None:
+    """The usual one holds, or the longest."""
+    assert (await add_book(system, **{"X-Request-Timeout": seconds})).status == 201
+
+
+async def test_a_client_that_goes_away_before_its_body_is_there_does_nothing(system: RunningSystem) -> None:
+    """Half a body is never taken for a whole one."""
+    sent: list[Message] = []
+    incoming: Iterator[Message] = iter(
+        [{"type": "http.request", "body": b'{"title": "Emma"}', "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> Message:
+        return next(incoming)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": BOOKS,
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    await system.runtime.gateway(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert b"colonnade.Disconnected" in sent[1]["body"]
+    assert await system.runtime.services["lending"].store.log.end() == 0
 
 
 async def test_a_passed_deadline_is_504(system: RunningSystem) -> None:

@@ -1,6 +1,5 @@
 """The gateway inside the process: a call, not a hop."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
@@ -33,7 +32,6 @@ class EmbeddedGateway:
         self._services = services
         self._limit = limit
         self._in_flight = 0
-        self._idle = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,14 +53,6 @@ class EmbeddedGateway:
             await self._route(scope, receive, send)
         finally:
             self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
-
-    async def drain(self) -> None:
-        """Return when no request is being worked on."""
-        while self._in_flight:
-            self._idle.clear()
-            await self._idle.wait()
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]

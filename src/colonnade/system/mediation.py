@@ -40,9 +40,6 @@ class MessageHandlers:
         self._handlers = handlers
         self._execution = execution
 
-    def __contains__(self, message: type[Message]) -> bool:
-        return message in self._handlers
-
     async def execute(
         self,
         command: Command[R],
