@@ -30,38 +30,42 @@ def unknown_fields_check(kind: type) -> Check | None:
     info = msgspec.inspect.type_info(kind)
     if not isinstance(info, msgspec.inspect.StructType):
         return None
-    inner = {field.encode_name: below for field in info.fields if (below := _check(field.type)) is not None}
+    inner = _inner(info, {})
     return _of_fields(inner) if inner else None
 
 
-def _check(info: msgspec.inspect.Type) -> Check | None:
+def _check(info: msgspec.inspect.Type, made: dict[type, Check]) -> Check | None:
     match info:
         case msgspec.inspect.StructType():
-            return _of_struct(info)
+            return made.get(info.cls) or _of_struct(info, made)
         case msgspec.inspect.CollectionType():
-            return _of_items(_check(info.item_type))
+            return _of_items(_check(info.item_type, made))
         case msgspec.inspect.TupleType():
-            return _of_positions([_check(item) for item in info.item_types])
+            return _of_positions([_check(item, made) for item in info.item_types])
         case msgspec.inspect.DictType():
-            return _of_values(_check(info.value_type))
+            return _of_values(_check(info.value_type, made))
         case msgspec.inspect.UnionType():
-            return _of_union(info)
+            return _of_union(info, made)
         case _:
             return None
 
 
-def _of_struct(info: msgspec.inspect.StructType) -> Check:
+def _inner(info: msgspec.inspect.StructType, made: dict[type, Check]) -> dict[str, Check]:
+    return {field.encode_name: below for field in info.fields if (below := _check(field.type, made)) is not None}
+
+
+def _of_struct(info: msgspec.inspect.StructType, made: dict[type, Check]) -> Check:
     known = tuple(field.encode_name for field in info.fields)
     allowed = {*known, info.tag_field} if info.tag_field is not None else set(known)
-    inner = {field.encode_name: below for field in info.fields if (below := _check(field.type)) is not None}
 
     def check(value: Any, path: str) -> None:
         if not value.keys() <= allowed:
             raise UnknownField(sorted(value.keys() - allowed)[0], path, known)
-        for name, below in inner.items():
-            if name in value:
-                below(value[name], f"{path}.{name}")
+        below(value, path)
 
+    # Known before what it holds is looked at, for that may be one of its own kind
+    made[info.cls] = check
+    below = _of_fields(_inner(info, made))
     return check
 
 
@@ -108,21 +112,28 @@ def _of_values(item: Check | None) -> Check | None:
     return check
 
 
-def _of_union(info: msgspec.inspect.UnionType) -> Check | None:
-    structs = [member for member in info.types if isinstance(member, msgspec.inspect.StructType)]
-    others = [member for member in info.types if isinstance(member, msgspec.inspect.CollectionType)]
-    by_tag = {member.tag: _of_struct(member) for member in structs}
-    items = _check(others[0]) if others else None
-    if not structs and items is None:
+def _of_union(info: msgspec.inspect.UnionType, made: dict[type, Check]) -> Check | None:
+    # msgspec allows one kind of list at most, and either one kind of dict, one struct, or structs told by their tags
+    structs = {each.tag: each for each in info.types if isinstance(each, msgspec.inspect.StructType)}
+    # Of one struct alone msgspec wants no tag, though it has one
+    tag_field = next((each.tag_field for each in structs.values()), None) if len(structs) > 1 else None
+    by_tag = {tag if tag_field else None: _check(each, made) for tag, each in structs.items()}
+    others = [each for each in info.types if not isinstance(each, msgspec.inspect.StructType)]
+    of_dicts = next((_check(each, made) for each in others if isinstance(each, msgspec.inspect.DictType)), None)
+    of_lists = next((_check(each, made) for each in others if isinstance(each, _LISTS)), None)
+    if not by_tag and of_dicts is None and of_lists is None:
         return None
-    tag_field = structs[0].tag_field if structs else None
 
     def check(value: Any, path: str) -> None:
-        if isinstance(value, dict) and structs:
-            tag = value.get(tag_field) if tag_field is not None else structs[0].tag
-            if (below := by_tag.get(tag)) is not None:
-                below(value, path)
-        elif isinstance(value, list) and items is not None:
-            items(value, path)
+        below: Check | None = None
+        if isinstance(value, dict):
+            below = by_tag.get(value.get(tag_field)) if by_tag else of_dicts
+        elif isinstance(value, list):
+            below = of_lists
+        if below is not None:
+            below(value, path)
 
     return check
+
+
+_LISTS = (msgspec.inspect.CollectionType, msgspec.inspect.TupleType)
