@@ -16,6 +16,8 @@ from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.messages.names import DuplicateName, MessageNames, UnknownMessage, UnnamedMessage
 from colonnade.messages.strict import UnknownField, unknown_fields_check
 
+DEEP = b"[" * 50_000 + b"]" * 50_000
+
 
 class Money(Value):
     """An amount."""
@@ -131,7 +133,7 @@ def test_a_newer_version_is_told_apart() -> None:
         codec().decode("shop.Weighed", 3, b"{}")
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b'{"id": 1}', b"\xff"])
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"id": 1}', b"\xff", b'{"x": %s}' % DEEP])
 def test_malformed_data_is_named(data: bytes) -> None:
     """Bytes that are no such message say which message they are not."""
     with pytest.raises(MalformedMessage, match=r"The data is not a shop.Weighed"):
@@ -197,7 +199,7 @@ def test_an_envelope_comes_back() -> None:
     assert (received.replyto, received.replykey, received.causationid) == (sent.replyto, sent.replykey, UUID(int=3))
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b"\xff\xfe", b'{"specversion": 1}'])
+@pytest.mark.parametrize("raw", [b"", b"{}", b"\xff\xfe", b'{"specversion": 1}', b'{"data": %s}' % DEEP])
 def test_bytes_that_are_no_envelope_are_refused(raw: bytes) -> None:
     """Malformed bytes raise an error of their own."""
     with pytest.raises(MalformedEnvelope, match="not a CloudEvents"):

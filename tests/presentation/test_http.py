@@ -15,6 +15,7 @@ from colonnade.testing.http import request
 from .library import library
 
 BOOKS = "/api/lending/books"
+DEEP = b"[" * 50_000 + b"]" * 50_000
 
 
 @pytest_asyncio.fixture
@@ -86,6 +87,7 @@ async def test_refusals_are_problems_with_their_fields(system: RunningSystem) ->
         (b"{", 400, "colonnade.MalformedJson"),
         (b"", 400, "colonnade.MalformedJson"),
         (b'{"title": "\xff"}', 400, "colonnade.NotUtf8"),
+        (b'{"title": "Emma", "copies": [{"x": %s}]}' % DEEP, 400, "colonnade.BodyTooDeep"),
         (b"[]", 422, "colonnade.InvalidRequest"),
         (b"{}", 422, "colonnade.InvalidRequest"),
         (b'{"title": 3}', 422, "colonnade.InvalidRequest"),

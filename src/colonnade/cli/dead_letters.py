@@ -13,6 +13,7 @@ from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, 
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import AsJson, console, json_of, moment, print_json, print_table, visible
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
+from colonnade.messages.undecodable import UNDECODABLE
 from colonnade.persistence.store import InboxRows, KeptAside, ParkedMessage
 from colonnade.system.admin.operations import DiscardDeadLetters, RetryDeadLetters
 from colonnade.world import datetime_of
@@ -197,7 +198,7 @@ def _json_in(path: Path) -> msgspec.Raw:
     try:
         content = path.read_bytes()
         msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise typer.BadParameter(f"{path} holds no JSON: {error}.") from None
     return msgspec.Raw(content.strip())
 

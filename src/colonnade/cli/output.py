@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from colonnade.messages.undecodable import UNDECODABLE
 from colonnade.world import datetime_of
 
 __all__ = ["AsJson", "console", "json_of", "moment", "print_json", "print_table", "visible"]
@@ -69,5 +70,5 @@ def json_of(data: bytes) -> Any:
     """Stored JSON as a part of printed JSON."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         return data.decode(errors="backslashreplace")

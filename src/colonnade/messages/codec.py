@@ -7,6 +7,7 @@ import msgspec
 from colonnade.messages.guards import guard_of
 from colonnade.messages.message import Message
 from colonnade.messages.names import MessageNames
+from colonnade.messages.undecodable import UNDECODABLE
 
 __all__ = ["Encoded", "MalformedMessage", "MessageCodec", "NewerVersion"]
 
@@ -76,7 +77,7 @@ class MessageCodec:
             raise NewerVersion(name, version, newest)
         try:
             message: Message = decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise MalformedMessage(name, str(error)) from error
         guard = guard_of(type(message))
         if guard is not None:

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 
+from colonnade.messages.undecodable import UNDECODABLE
+
 __all__ = ["Envelope", "MalformedEnvelope"]
 
 
@@ -53,7 +55,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The envelope in `raw`; raises `MalformedEnvelope`."""
         try:
             return _DECODER.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise MalformedEnvelope(str(error)) from error
 
 

@@ -9,6 +9,7 @@ import msgspec
 from colonnade.messages import Message
 from colonnade.messages.guards import guard_of
 from colonnade.messages.strict import UnknownField, unknown_fields_check
+from colonnade.messages.undecodable import UNDECODABLE
 from colonnade.presentation.problems import Problem
 
 __all__ = ["BodyBinding", "QueryBinding"]
@@ -49,10 +50,12 @@ class BodyBinding:
             decoded = self._body.decode(body)
             if self._check is not None:
                 self._check(self._raw.decode(body), "$")
-        except (msgspec.DecodeError, UnknownField, UnicodeDecodeError) as error:
+        except (*UNDECODABLE, UnknownField) as error:
             _refuse_other_than_utf8(body)  # whatever else seems to be wrong with it
             if isinstance(error, msgspec.ValidationError | UnknownField):
                 raise _invalid(error) from error
+            if isinstance(error, RecursionError):
+                raise Problem(400, "colonnade.BodyTooDeep", "The body is nested too deeply to be read.") from error
             raise Problem(400, "colonnade.MalformedJson", f"The body is not JSON: {error}.") from error
         for name in self._names:
             values[name] = getattr(decoded, name)

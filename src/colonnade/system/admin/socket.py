@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from colonnade.messages.undecodable import UNDECODABLE
 from colonnade.observability.logs import get_logger
 from colonnade.system.admin.operations import Operation, OperationFailed
 from colonnade.system.admin.reports import Failed, Progress, Report
@@ -130,7 +131,7 @@ class _Connection:
     async def _answer(self, line: bytes) -> None:
         try:
             operation = _decode_operation(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             await self._tell(Failed(f"The host does not understand this; does it run another Colonnade? ({error})"))
             return
         log = _log.bind(operation=type(operation).__name__, service=operation.service)
