@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from base64 import b64decode
 from pathlib import Path
 
+from colonnade.cli.dead_letters import PAGE_ROWS
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import DueMessage
+from colonnade.persistence.unit import Effect, KeepAside, Unit
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.world import real_world
 from tests.cli.conftest import Command, Invoked, json_lines, started
@@ -40,6 +43,30 @@ def test_a_parked_message_is_listed_with_its_cause_and_what_waits(parked: Path, 
     assert row.split()[:6] == ["baking", "1", "handlers", "a", "baking.Bake", "20"]
     assert invoke("dead-letters", "list", "--key", "b").stdout == "No message is parked.\n"
     assert invoke("dead-letters", "list", "--malformed").stdout == "Nothing malformed was received.\n"
+
+
+def test_bytes_that_are_no_message_are_listed_with_their_origin_and_the_reason(baked: Path, invoke: Invoked) -> None:
+    """More than fit a page; for people what cannot be printed is spelled out, for scripts it is whole."""
+    data = b"\xff\x1b[31m" + b"x" * 60
+
+    async def receive(count: int) -> None:
+        world = real_world()
+        store = await open_sqlite_store(baked / "selling.sqlite3", world)
+        kept: list[Effect] = [KeepAside(f"elsewhere/{number}", "It is no message.", data) for number in range(count)]
+        await store.commit(Unit(world.clock.micros(), world.ids.new(), effects=kept))
+        await store.close()
+
+    asyncio.run(receive(PAGE_ROWS + 1))
+    listed = json_lines(invoke("dead-letters", "list", "--malformed", "--json").stdout)
+    assert [each["origin"] for each in listed] == [f"elsewhere/{number}" for number in range(PAGE_ROWS + 1)]
+    assert (listed[0]["service"], listed[0]["reason"]) == ("selling", "It is no message.")
+    assert b64decode(listed[0]["data"]) == data
+    header, first, *_ = invoke("dead-letters", "list", "--malformed", "-s", "selling").stdout.splitlines()
+    assert header.split() == ["service", "row", "received", "origin", "reason", "data"]
+    assert "elsewhere/0" in first
+    assert "\x1b" not in first
+    assert "\\xff\\x1b[31mxxx" in first
+    assert invoke("dead-letters", "list", "--malformed", "-s", "baking").stdout == "Nothing malformed was received.\n"
 
 
 def test_a_parked_message_is_shown_whole(parked: Path, invoke: Invoked) -> None:

@@ -1,9 +1,12 @@
 """`colonnade projections`: how far read models are, and filling them anew."""
 
 import asyncio
+import shutil
+import sys
 from pathlib import Path
 
-from tests.cli.conftest import BAKERY, Command, Invoked, json_lines, requested, started
+from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, requested, started
+from tests.make.terminal import PATIENCE, on_a_terminal, read_until
 from tests.projections.desk import Served, desk
 from tests.projections.test_poison import an_evening, held
 
@@ -54,6 +57,28 @@ def test_a_running_host_lists_and_rebuilds(baked: Path, colonnade: Command) -> N
             1,
             "baking has no projection Bathces; its projections are: Batches.\n",
         )
+        assert host.stop() == 0
+
+
+def test_on_a_terminal_a_rebuild_shows_how_far_it_is(baked: Path) -> None:
+    """As a bar to its end, and then the sentence that scripts get alone."""
+    rebuild = ("projections", "rebuild", "baking", "Batches", "--data", str(baked), "--system", BAKERY)
+    with on_a_terminal(sys.executable, "-m", "colonnade.cli", *rebuild, cwd=ROOT) as (process, terminal):
+        shown = read_until(terminal, "is rebuilt up to event")
+        assert process.wait(PATIENCE) == 0
+    assert "Rebuilding Batches" in shown
+    assert "16/16" in shown
+
+
+def test_a_store_that_the_host_does_not_run_is_listed_as_nobodys(baked: Path, colonnade: Command) -> None:
+    """It is left from a service of before; the others are told by the host all the same."""
+    shutil.copy(baked / "baking.sqlite3", baked / "frying.sqlite3")
+    with started(baked) as host:
+        host.wait_until_ready()
+        listed = json_lines(colonnade("projections", "list", "--json").stdout)
+        assert [(each["service"], each["running"]) for each in listed] == [("baking", True), ("frying", False)]
+        rebuilt = colonnade("projections", "rebuild", "frying", "Batches")
+        assert (rebuilt.returncode, rebuilt.stderr) == (1, "There is no service frying; there are baking, selling.\n")
         assert host.stop() == 0
 
 

@@ -1,6 +1,7 @@
 """`colonnade projections`: how far read models are, and filling them anew."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +9,11 @@ import typer
 
 from colonnade.cli.acting import OfCode, act
 from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, chosen, reading
-from colonnade.cli.failure import fail, told
+from colonnade.cli.failure import told
 from colonnade.cli.output import AsJson, print_json, print_table
 from colonnade.system.admin.operations import ListProjections, RebuildProjection
 from colonnade.system.admin.perform import Administered, perform
-from colonnade.system.admin.reports import Failed, Finished, ProjectionStatus
+from colonnade.system.admin.reports import Finished, ProjectionStatus
 from colonnade.system.admin.socket import HostNotRunning, ask_host
 from colonnade.world import real_world
 
@@ -70,15 +71,12 @@ def rebuild(
 
 def _statuses(data: Path, service: str) -> tuple[ProjectionStatus, ...]:
     operation = ListProjections(service)
-    try:
+    with suppress(HostNotRunning):
         for report in ask_host(data, operation):
-            if isinstance(report, Failed):
-                fail(report.reason)
             if isinstance(report, Finished):
                 return report.projections
-    except HostNotRunning:
-        return asyncio.run(_stored(data, operation))
-    return ()
+    # No host, or one that has no such service: a store that is left from before
+    return asyncio.run(_stored(data, operation))
 
 
 async def _stored(data: Path, operation: ListProjections) -> tuple[ProjectionStatus, ...]:
