@@ -145,9 +145,9 @@ async def test_a_message_of_a_newer_version_stays_in_line_until_newer_code_comes
         await at.until_items("Invoice/2", 9)
         for _ in range(50):
             await at.advance(60.0)
-        (state,) = at.hall.health.states()
-        assert state.name == "hall.waiting"
-        assert "hall.Bill has version 2, this code knows 1" in state.detail
+        # A clock that jumps by a minute also finds late what just begins
+        told = {state.name: state.detail for state in at.hall.health.states()}
+        assert "hall.Bill has version 2, this code knows 1" in told["hall.waiting"]
         assert await at.items("Invoice/1") == []
         assert await at.hall.store.inbox.parked_count() == 0
         clock = at.clock
