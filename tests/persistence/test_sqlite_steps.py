@@ -107,7 +107,8 @@ async def steps_of_reading_the_inbox(path: Path) -> list[int]:
     reads: list[Callable[[Reading], Awaitable[object]]] = [
         lambda reading: reading.inbox.due(NOW, 3),
         lambda reading: reading.inbox.due(NOW, 3, consumer=TILL),
-        lambda reading: reading.inbox.due(NOW, 3, consumer=TILL, newest=True),
+        lambda reading: reading.inbox.due(NOW, 3, consumer=TILL, which="newest"),
+        lambda reading: reading.inbox.due(NOW, 3, consumer=TILL, which="again"),
         lambda reading: reading.inbox.consumers(),
         lambda reading: reading.inbox.next_due_after(NOW),
     ]

@@ -11,7 +11,8 @@ from colonnade.persistence.store import VersionConflict
 from colonnade.persistence.unit import Discard, Handled, Unpark
 from colonnade.workers.backoff import ATTEMPTS, FIRST_SECONDS, LONGEST_SECONDS, backoff_seconds
 from colonnade.workers.consumers import NOBODY, NotYet
-from colonnade.workers.worker import IN_FLIGHT, LATE_SECONDS, Worker
+from colonnade.workers.places import IN_FLIGHT
+from colonnade.workers.worker import LATE_SECONDS, Worker
 from tests.workers.bench import a_bench, always, times
 from tests.workers.hands import WITHIN_SECONDS, Dice, commit, delivered, running
 
@@ -209,12 +210,12 @@ async def test_one_that_another_worker_has_handled_is_let_go(tmp_path: Path, att
 
 async def test_every_message_takes_effect_once_though_two_workers_are_at_it(tmp_path: Path) -> None:
     """They take the same messages: mark and effect are one unit, so one of them commits and the other lets go."""
-    async with a_bench(tmp_path) as bench:
+    async with a_bench(tmp_path, at_work=False) as bench:
         keys = [f"{number}" for number in range(20)]
         for says in ("1", "2", "3", "4"):
             await commit(bench.store, bench.world, *(delivered("work", key, says.encode()) for key in keys))
         other = Worker("shop", bench.store, dict(bench.scripts), bench.world)
-        async with running(other.run):
+        async with running(bench.worker.run), running(other.run):
             for key in keys:
                 await bench.until_done(key, "1", "2", "3", "4")
         assert len(bench.script.tried) >= 80  # how often both take one is a matter of time

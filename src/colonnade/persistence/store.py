@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntFlag
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -20,6 +20,7 @@ __all__ = [
     "Deferral",
     "DueMessage",
     "DueTimer",
+    "InboxRows",
     "KeptAside",
     "Lease",
     "LeaseLost",
@@ -373,12 +374,12 @@ class InboxRows(Protocol):
         *,
         consumer: str | None = None,
         without: Collection[int] = (),
-        newest: bool = False,
+        which: Literal["longest", "newest", "again"] = "longest",
     ) -> list[DueMessage]:
         """Up to `limit` heads of live keys that may be handled at `now` (microseconds), the longest waiting first.
 
-        Of one `consumer` only, where it is named; the rows in `without` are passed over. With `newest`, of those that
-        have not failed yet the ones that arrived last.
+        Of one `consumer` only, where it is named; the rows in `without` are passed over. `newest` are of those that
+        have not been tried yet the ones that arrived last, `again` those that have.
         """
 
     async def consumers(self) -> list[str]:

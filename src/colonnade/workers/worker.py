@@ -1,8 +1,8 @@
 """The worker: takes the heads of a service's lines and hands each to its consumer."""
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from colonnade.messages.codec import MalformedMessage, NewerVersion
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
@@ -13,13 +13,11 @@ from colonnade.persistence.store import AlreadyHandled, DueMessage, Store, Store
 from colonnade.persistence.unit import Effect, Park, Retry, Unit
 from colonnade.workers.backoff import ATTEMPTS, Backoff, backoff_seconds
 from colonnade.workers.consumers import NOBODY, Consumer, Nobody, NotYet, context_of
+from colonnade.workers.places import AtWork, Places
 from colonnade.workers.waking import Waking
 from colonnade.world import World, micros_of
 
-__all__ = ["IN_FLIGHT", "Worker"]
-
-IN_FLIGHT = 32
-"""How many messages of one consumer are handled at the same time: one that waits for the outside stops no other."""
+__all__ = ["Worker"]
 
 STOP_SECONDS = 5.0
 """How long messages that are being handled may take to end when the worker is told to stop."""
@@ -27,50 +25,13 @@ STOP_SECONDS = 5.0
 LATE_SECONDS = 60.0
 """A message that has waited to be handled, or has been at work, for so long is told as a health state."""
 
+LOOK_AROUND_SECONDS = 30.0
+"""How often it is looked what is parked, and for whom messages wait that nobody takes."""
+
 NEWER_VERSION_SECONDS = 30.0
 """How long a message is left in line that only newer code can read, before it is looked at again."""
 
 _log = get_logger()
-
-
-@dataclass(slots=True)
-class _AtWork:
-    message: DueMessage
-    since: float
-    fresh: bool
-    task: asyncio.Task[None] | None = None
-
-
-@dataclass(slots=True)
-class _Places:
-    """The messages of one consumer that are being handled."""
-
-    name: str
-    consumer: Consumer
-    at_work: dict[int, _AtWork] = field(default_factory=dict)
-    fresh: int = 0
-    oldest: int | None = None
-    changed: bool = True
-    """Whether there may be something to take."""
-
-    @property
-    def free(self) -> int:
-        return IN_FLIGHT - len(self.at_work)
-
-    def clear(self) -> None:
-        self.at_work.clear()
-        self.fresh = 0
-        self.changed = True
-
-    def shared(self, old: Sequence[DueMessage], new: Sequence[DueMessage]) -> list[tuple[DueMessage, bool]]:
-        """Who gets the free places: half of all are for those that came last, so that they do not wait for all."""
-        free = self.free
-        chosen = {message.row: (message, True) for message in new[: max(0, IN_FLIGHT // 2 - self.fresh)]}
-        for message in old:
-            if len(chosen) == free:
-                break
-            chosen.setdefault(message.row, (message, False))
-        return list(chosen.values())
 
 
 class Worker:
@@ -86,8 +47,8 @@ class Worker:
     ) -> None:
         self._service = service
         self._store = store
-        self._places = [_Places(name, consumer) for name, consumer in consumers.items()]
-        self._nobody = _Places(NOBODY, Nobody(store, world))
+        self._places = [Places(name, consumer) for name, consumer in consumers.items()]
+        self._nobody = Places(NOBODY, Nobody(store, world))
         self._world = world
         self._attempts = attempts
         self._waking = Waking(Touched.INBOX, world.clock)
@@ -98,6 +59,7 @@ class Worker:
         self._waiting: dict[int, str] = {}
         self._homeless: Sequence[str] = ()
         self._parked = 0
+        self._look_around_at = 0.0
 
     def health(self) -> Sequence[HealthState]:
         """What waits, fails, is left in line or is parked."""
@@ -145,7 +107,8 @@ class Worker:
                     self._waking.clear()
                     for places in self._places:
                         await self._take(places, tasks)
-                    if not await self._waking.wait(await self._until()):
+                    await self._waking.wait(await self._until())
+                    if self._world.clock.monotonic() >= self._look_around_at:
                         await self.look_again()
             except asyncio.CancelledError:
                 await self._finish()
@@ -165,32 +128,15 @@ class Worker:
             places.changed = True
         self._waking.wake()
 
-    async def _take(self, places: _Places, tasks: asyncio.TaskGroup) -> None:
-        free = places.free
-        if not free or not places.changed:
-            return
-        places.changed = False
-        due = self._store.inbox.due
-        now, name, taken = self._world.clock.micros(), places.name, places.at_work
-        old = await due(now, free, consumer=name, without=taken)
-        places.oldest = old[0].received_at if old and not old[0].attempts else None
-        if len(old) == free:
-            # Perhaps there are more of them than places
-            chosen = places.shared(old, await due(now, free, consumer=name, without=taken, newest=True))
-        else:
-            chosen = [(message, False) for message in old]
-        for message, fresh in chosen:
-            work = taken[message.row] = _AtWork(message, self._world.clock.monotonic(), fresh)
-            places.fresh += fresh
+    async def _take(self, places: Places, tasks: asyncio.TaskGroup) -> None:
+        for work in await places.take(self._store.inbox, self._world.clock):
             work.task = tasks.create_task(self._work(places, work))
 
-    async def _work(self, places: _Places, work: _AtWork) -> None:
+    async def _work(self, places: Places, work: AtWork) -> None:
         try:
             await self._handle(work.message, places.consumer)
         finally:
-            del places.at_work[work.message.row]
-            places.fresh -= work.fresh
-            places.changed = True  # its line may have a new head
+            places.done(work, self._world.clock)
             self._waking.wake()
 
     async def _until(self) -> int | None:
@@ -200,7 +146,15 @@ class Worker:
             self._all_changed()
             self._next_retry = None
             self._retry_at(await self._store.inbox.next_due_after(now))
-        return self._next_retry
+        until = self._next_retry
+        for places in self._places:
+            rest = places.rest(self._world.clock)
+            if rest is not None and rest <= 0:
+                places.changed = True
+                self._waking.wake()
+            elif rest is not None:
+                until = min(now + int(rest * 1_000_000), until or sys.maxsize)
+        return until
 
     def _retry_at(self, moment: int | None) -> None:
         if moment is not None and (self._next_retry is None or moment < self._next_retry):
@@ -297,6 +251,7 @@ class Worker:
         return True
 
     async def _look_around(self) -> None:
+        self._look_around_at = self._world.clock.monotonic() + LOOK_AROUND_SECONDS
         inbox = self._store.inbox
         self._parked = await inbox.parked_count()
         known = {places.name for places in self._places}

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 
@@ -48,6 +48,10 @@ _DUE = (
 )
 _NEWEST = (
     "SELECT row, not_before FROM heads WHERE consumer = ? AND NOT held AND not_before = 0 ORDER BY row DESC LIMIT ?"
+)
+_AGAIN = (
+    "SELECT row, not_before FROM heads WHERE consumer = ? AND NOT held AND not_before BETWEEN 1 AND ? "
+    "ORDER BY not_before, row LIMIT ?"
 )
 _NEXT_DUE = "SELECT min(not_before) FROM heads WHERE consumer = ? AND NOT held AND not_before > ?"
 _MESSAGES = "SELECT row, consumer, chain, key, envelope, attempts, received_at FROM inbox WHERE row IN "
@@ -244,15 +248,17 @@ class SqliteInbox:
         *,
         consumer: str | None = None,
         without: Collection[int] = (),
-        newest: bool = False,
+        which: Literal["longest", "newest", "again"] = "longest",
     ) -> list[DueMessage]:
         """Up to `limit` heads of live lines that may be handled at `now`."""
         wanted = limit + len(without)
         if consumer is None:
             heads = [head for each in self._consumers() for head in self._pages.all(_DUE, (each, now, wanted))]
             heads.sort(key=lambda head: (head[1], head[0]))
-        elif newest:
+        elif which == "newest":
             heads = self._pages.all(_NEWEST, (consumer, wanted))
+        elif which == "again":
+            heads = self._pages.all(_AGAIN, (consumer, now, wanted))
         else:
             heads = self._pages.all(_DUE, (consumer, now, wanted))
         rows = [row for row, _ in heads if row not in without][:limit]

@@ -103,6 +103,13 @@ class InboxSuite(StoreSuite):
             assert await store.inbox.early(CHAIN) == []
             assert await handle(store) == [b'{"seq":2}', b'{"seq":3}']
 
+    async def test_an_early_message_is_not_overtaken_in_its_line(self) -> None:
+        """What closes its gap may bring what comes behind it in the same unit: it is due before that."""
+        async with self.store() as store:
+            await commit(store, Receive(CHAIN, 0, 1, [incoming(1), incoming(3, ready=False)]))
+            await commit(store, Receive(CHAIN, 1, 4, [incoming(2), incoming(4)], completed=[3]))
+            assert await handle(store) == [b'{"seq":%d}' % seq for seq in (1, 2, 3, 4)]
+
     async def test_lines_are_taken_by_who_has_waited_longest(self) -> None:
         """In the order in which they came, a page of them, without those that are at work already."""
         async with self.store() as store:
@@ -118,8 +125,18 @@ class InboxSuite(StoreSuite):
             await commit(store, *(delivered(f"k{number}", number) for number in range(5)))
             last = (await due(store))[-1]
             await commit(store, Retry(last.row, 1, NOW, "failed"))
-            newest = await store.inbox.due(FOR_EVER, 2, consumer=TILL, newest=True)
+            newest = await store.inbox.due(FOR_EVER, 2, consumer=TILL, which="newest")
             assert [message.envelope for message in newest] == [b"3", b"2"]
+
+    async def test_those_to_be_tried_again_can_be_asked_for(self) -> None:
+        """When their moment has come, the earliest first, and none that has not been tried."""
+        async with self.store() as store:
+            await commit(store, *(delivered(f"k{number}", number) for number in range(5)))
+            for number, moment in ((3, NOW + 1), (1, NOW + 2), (2, NOW + 3)):
+                row = next(each.row for each in await due(store) if each.key == f"k{number}")
+                await commit(store, Retry(row, 1, moment, "failed"))
+            again = await store.inbox.due(NOW + 2, 5, consumer=TILL, which="again")
+            assert [message.envelope for message in again] == [b"3", b"1"]
 
     async def test_consumers_do_not_wait_for_each_other(self) -> None:
         """The same key has a line for each consumer; who has messages waiting is told."""

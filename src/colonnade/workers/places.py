@@ -1,0 +1,112 @@
+"""The places at which the messages of one consumer are handled, and who gets those that are free."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from colonnade.persistence.store import DueMessage, InboxRows
+from colonnade.workers.consumers import Consumer
+from colonnade.workers.pace import BURST, Pace
+from colonnade.world import Clock
+
+__all__ = ["FOR_NEW", "FRESH_MICROSECONDS", "IN_FLIGHT", "AtWork", "Places"]
+
+IN_FLIGHT = 32
+"""How many messages of one consumer are handled at the same time: one that waits for the outside stops no other."""
+
+FOR_NEW = IN_FLIGHT // 2
+"""How many of them are for those that came last, or are tried again, so that they do not wait for all others; a backlog
+does not get them even when they are free."""
+
+FOR_RETRIES = FOR_NEW // 2
+
+FRESH_MICROSECONDS = 2_000_000
+"""When the first in line have waited for longer, and are more than there are places, there is a backlog."""
+
+
+@dataclass(slots=True)
+class AtWork:
+    """A message that is being handled, since a monotonic second; `new` ones do not count as backlog."""
+
+    message: DueMessage
+    since: float
+    new: bool
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class Places:
+    """The messages of one consumer that are being handled."""
+
+    name: str
+    consumer: Consumer
+    at_work: dict[int, AtWork] = field(default_factory=dict)
+    oldest: int | None = None
+    """When the longest waiting message was received, if it has not failed."""
+    changed: bool = True
+    """Whether there may be something to take."""
+    _new: int = 0
+    _pace: Pace = field(default_factory=Pace)
+    _resting: bool = False
+
+    @property
+    def _for_backlog(self) -> int:
+        return max(0, IN_FLIGHT - FOR_NEW - (len(self.at_work) - self._new))
+
+    def clear(self) -> None:
+        """Nothing is handled any more."""
+        self.at_work.clear()
+        self._new = 0
+        self.changed = True
+
+    def rest(self, clock: Clock) -> float | None:
+        """After how many seconds more of a backlog may begin, if there is one and a place is free."""
+        if not self._resting or not self._for_backlog:
+            return None
+        return self._pace.rest(clock.monotonic())
+
+    async def take(self, inbox: InboxRows, clock: Clock) -> list[AtWork]:
+        """The messages to handle next; their places are taken."""
+        free = IN_FLIGHT - len(self.at_work)
+        if not free or not self.changed:
+            return []
+        self.changed = self._resting = False
+        now = clock.micros()
+        longest = await inbox.due(now, free, consumer=self.name, without=self.at_work)
+        self.oldest = longest[0].received_at if longest and not longest[0].attempts else None
+        if len(longest) < free:
+            new: Sequence[DueMessage] = ()
+        else:
+            # Perhaps there are more of them than places
+            again = await inbox.due(now, FOR_RETRIES, consumer=self.name, without=self.at_work, which="again")
+            newest = await inbox.due(now, FOR_NEW, consumer=self.name, without=self.at_work, which="newest")
+            new = [*again, *newest]
+            if longest[0].received_at < now - FRESH_MICROSECONDS:
+                self._resting = True
+                new = [*again, *(each for each in newest if each.received_at >= now - FRESH_MICROSECONDS)]
+        return self._begin(longest, new, clock.monotonic())
+
+    def done(self, work: AtWork, clock: Clock) -> None:
+        """Its place is free."""
+        del self.at_work[work.message.row]
+        self._new -= work.new
+        if not work.new:
+            self._pace.done(clock.monotonic())
+        self.changed = True  # its line may have a new head
+
+    def _begin(self, longest: Sequence[DueMessage], new: Sequence[DueMessage], now: float) -> list[AtWork]:
+        free = IN_FLIGHT - len(self.at_work)
+        begun = {message.row: AtWork(message, now, True) for message in new[: max(0, min(free, FOR_NEW - self._new))]}
+        count = len(begun)
+        for_old = free
+        if self._resting:
+            for_old = min(BURST, self._for_backlog) if self._pace.rest(now) <= 0 else 0
+        for message in longest:
+            if len(begun) == min(free, count + for_old):
+                break
+            begun.setdefault(message.row, AtWork(message, now, False))
+        if self._resting:
+            self._pace.begin(now, len(begun) - count, count)
+        self._new += count
+        self.at_work |= begun
+        return list(begun.values())

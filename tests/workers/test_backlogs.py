@@ -1,0 +1,129 @@
+"""A backlog is worked off in bursts, behind which nobody who asks now has to wait."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colonnade.workers.pace import A_NEW_ONE, BURST, LONGEST_SECONDS, RESTS, Pace
+from colonnade.workers.places import FOR_NEW, FRESH_MICROSECONDS, IN_FLIGHT
+from tests.workers.bench import Bench, a_bench, times
+from tests.workers.hands import commit, delivered, running
+
+BACKLOG = 200
+
+
+async def left_behind(bench: Bench) -> None:
+    """A backlog of many lines, received long ago, of which no message ends before the test lets it."""
+    keys = [f"old {number}" for number in range(BACKLOG)]
+    for key in keys:
+        bench.script.gates[key] = asyncio.Event()
+    await commit(bench.store, bench.world, *(delivered("work", key, f'"{key}"'.encode()) for key in keys))
+    bench.clock.advance(FRESH_MICROSECONDS / 1_000_000 + 1)
+
+
+def let_go(bench: Bench) -> None:
+    """Let all messages end."""
+    for gate in bench.script.gates.values():
+        gate.set()
+
+
+async def test_a_backlog_begins_in_bursts_with_rests_between(tmp_path: Path) -> None:
+    """So many messages, and no more until the rest is over; those who come now do not wait for it."""
+    async with a_bench(tmp_path, at_work=False) as bench:
+        await left_behind(bench)
+        async with running(bench.worker.run):
+            await bench.script.until_tried(BURST)
+            began = [key for key in bench.script.gates if bench.script.tried.count(f'"{key}"')]
+            bench.clock.advance(0.002)
+            for key in began:
+                bench.script.gates[key].set()
+            await bench.until_done(began[-1], began[-1])
+            await bench.put("new", "1")
+            await bench.until_done("new", "1")
+            assert bench.script.at_work == 0
+            bench.clock.advance(0.002 * RESTS)
+            await bench.script.until_tried(2 * BURST + 1)
+            assert bench.script.at_work == BURST
+            let_go(bench)
+
+
+async def test_a_backlog_never_gets_the_places_of_those_who_come_now(tmp_path: Path) -> None:
+    """However long its messages wait for the outside, and however many places are free."""
+    async with a_bench(tmp_path, at_work=False) as bench:
+        await left_behind(bench)
+        async with running(bench.worker.run):
+            for number in range(2 * BURST // A_NEW_ONE):
+                await bench.put(f"new {number}", "1")
+                await bench.until_done(f"new {number}", "1")
+                await bench.advance(LONGEST_SECONDS)
+            await bench.script.until_tried(IN_FLIGHT - FOR_NEW)
+            assert bench.script.at_work == IN_FLIGHT - FOR_NEW
+            let_go(bench)
+
+
+async def test_all_of_a_backlog_is_done(tmp_path: Path) -> None:
+    """Burst after burst, without anything that wakes the worker but the end of its rests."""
+    async with a_bench(tmp_path, at_work=False) as bench:
+        await left_behind(bench)
+        let_go(bench)
+        async with running(bench.worker.run):
+
+            async def none_is_left() -> bool:
+                return await bench.store.inbox.unhandled() == 0
+
+            await bench.commits.until(none_is_left)
+        assert len(bench.script.tried) == BACKLOG
+
+
+async def test_what_is_tried_again_does_not_wait_for_a_backlog(tmp_path: Path) -> None:
+    """A message that failed once is handled when its time has come, though many have never been tried."""
+    async with a_bench(tmp_path, at_work=False) as bench:
+        await left_behind(bench)
+        bench.script.faults["a"] = times(3, lambda: RuntimeError("for a while"))
+        await bench.put("a", "1")
+        async with running(bench.worker.run):
+            for _ in range(3):
+                await bench.advance_to(await bench.waiting_until())
+            await bench.until_done("a", "1")
+            assert await bench.store.inbox.unhandled() == BACKLOG
+            let_go(bench)
+
+
+async def test_a_burst_of_messages_that_came_just_now_is_no_backlog(tmp_path: Path) -> None:
+    """They take all places at once."""
+    async with a_bench(tmp_path) as bench:
+        for number in range(BACKLOG):
+            bench.script.gates[f"{number}"] = asyncio.Event()
+        await commit(bench.store, bench.world, *(delivered("work", f"{number}", b'"1"') for number in range(BACKLOG)))
+        await bench.script.until_tried(IN_FLIGHT)
+        let_go(bench)
+
+
+@given(st.floats(0.0, 10.0), st.floats(0.0, 1.0))
+def test_a_rest_lasts_some_times_as_long_as_its_burst_took(began: float, took: float) -> None:
+    """But no longer than the longest rest, after a burst that waited for the outside."""
+    pace = Pace()
+    assert pace.rest(began) <= 0
+    pace.begin(began, BURST, 0)
+    assert pace.rest(began) == (began + LONGEST_SECONDS) - began
+    pace.done(began + took)
+    assert pace.rest(began + took) == pytest.approx(min(RESTS * took, LONGEST_SECONDS))
+    pace.done(began + took + 1.0)
+    assert pace.rest(began + took + LONGEST_SECONDS) <= 0
+
+
+@given(st.lists(st.integers(0, 8), max_size=200))
+def test_a_backlog_shrinks_several_times_as_fast_as_new_ones_come(arrivals: list[int]) -> None:
+    """However long a rest would be: as soon as a burst is owed to the backlog it may begin."""
+    pace = Pace()
+    old = new = 0
+    for came in arrivals:
+        pace.begin(0.0, 0, came)
+        new += came
+        while pace.rest(0.0) <= 0:
+            pace.begin(0.0, BURST, 0)
+            old += BURST
+    assert A_NEW_ONE * new - BURST < old <= A_NEW_ONE * new + BURST
