@@ -156,13 +156,15 @@ async def test_ten_minutes_of_backlog_drain_at_three_times_the_arrivals_and_fres
             assert left > 0, "the backlog was gone before the end of a window"
             drained, seconds = drained + before - left, seconds + behind.monotonic() - began
         drain = drained / seconds
+        began, rest = behind.monotonic(), await behind.left()
         async with running(behind.hall.loops["hall.worker"]):
             await behind.drained()
+        alone = rest / (behind.monotonic() - began)
         done = Counter({order: len(effects) for order, effects in behind.effects.items() if order < FIRST_FRESH})
     usual, meanwhile = median(p99(each) for each in quiet), median(p99(each) for each in busy)
     print(
         f"\nbacklog {BACKLOG}, arrivals {ARRIVALS_PER_SECOND}/s: drained {drain:.0f}/s, "
-        f"{drain / ARRIVALS_PER_SECOND:.1f} x the arrivals\n"
+        f"{drain / ARRIVALS_PER_SECOND:.1f} x the arrivals, and {alone:.0f}/s beside nobody\n"
         f"fresh commands, from request to effect in another service, medians of {WINDOWS} windows of "
         f"{WINDOW_SECONDS:.0f} s without and with the backlog: p50 {1e3 * median(map(median, quiet)):.1f} and "
         f"{1e3 * median(map(median, busy)):.1f} ms, p99 {1e3 * usual:.1f} and {1e3 * meanwhile:.1f} ms, "

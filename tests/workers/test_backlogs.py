@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colonnade.workers.pace import A_NEW_ONE, BURST, LONGEST_SECONDS, RESTS, Pace
+from colonnade.workers.pace import A_NEW_ONE, ALONE_SECONDS, BURST, LONGEST_SECONDS, RESTS, Pace
 from colonnade.workers.places import FOR_NEW, FRESH_MICROSECONDS, IN_FLIGHT
 from tests.workers.bench import Bench, a_bench, times
 from tests.workers.hands import commit, delivered, running
@@ -113,6 +113,19 @@ def test_a_rest_lasts_some_times_as_long_as_its_burst_took(began: float, took: f
     assert pace.rest(began + took) == pytest.approx(min(RESTS * took, LONGEST_SECONDS))
     pace.done(began + took + 1.0)
     assert pace.rest(began + took + LONGEST_SECONDS) <= 0
+
+
+@given(st.floats(0.0, 10.0))
+def test_a_backlog_beside_which_nothing_new_comes_does_not_rest(began: float) -> None:
+    """From some seconds after the last new message on, until the next."""
+    pace = Pace()
+    pace.begin(began, BURST, 1)
+    pace.done(began + ALONE_SECONDS)
+    assert pace.rest(began + ALONE_SECONDS * 1.01) <= 0
+    pace.begin(began + ALONE_SECONDS * 1.01, BURST, 0)
+    assert pace.rest(began + ALONE_SECONDS * 1.01) <= 0
+    pace.begin(began + ALONE_SECONDS * 1.02, BURST, 1)
+    assert pace.rest(began + ALONE_SECONDS * 1.02) > 0
 
 
 @given(st.lists(st.integers(0, 8), max_size=200))
