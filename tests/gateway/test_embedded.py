@@ -5,6 +5,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from colonnade.gateway import EmbeddedGateway
+from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health
 from colonnade.testing.http import request
 from colonnade.world import real_world
@@ -28,7 +29,7 @@ class Slow:
 async def test_above_its_limit_it_asks_to_come_again() -> None:
     """With 503 and Retry-After, at once; when requests have ended, one way or the other, there is room again."""
     slow, health = Slow(), Health(real_world().clock, [])
-    gateway = EmbeddedGateway({"slow": slow}, health, {"slow": health}, limit=2)
+    gateway = EmbeddedGateway({"slow": slow}, health, {"slow": health}, Foreground(), limit=2)
     async with asyncio.TaskGroup() as group:
         first, second = (group.create_task(request(gateway, "GET", "/api/slow/x")) for _ in range(2))
         await slow.asked.acquire()
@@ -46,7 +47,7 @@ async def test_above_its_limit_it_asks_to_come_again() -> None:
 async def test_what_is_no_request_is_left_alone() -> None:
     """A server that offers a web socket, or tells of its life, gets no answer."""
     health = Health(real_world().clock, [])
-    gateway = EmbeddedGateway({}, health, {})
+    gateway = EmbeddedGateway({}, health, {}, Foreground())
 
     async def receive() -> dict[str, object]:
         raise AssertionError("nothing is taken")
@@ -61,6 +62,7 @@ async def test_what_is_no_request_is_left_alone() -> None:
 async def test_a_probe_of_a_service_that_is_not_there_is_an_unknown_route() -> None:
     """It tells which services there are."""
     health = Health(real_world().clock, [])
-    answer = await request(EmbeddedGateway({"slow": Slow()}, health, {"slow": health}), "GET", "/api/fast/health/live")
+    gateway = EmbeddedGateway({"slow": Slow()}, health, {"slow": health}, Foreground())
+    answer = await request(gateway, "GET", "/api/fast/health/live")
     assert (answer.status, answer.json()["type"]) == (404, "urn:problem:colonnade.UnknownRoute")
     assert "under /api/ there are slow" in answer.json()["detail"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
+from colonnade.observability.foreground import Foreground
 from colonnade.persistence.sqlite import SqliteStore
 from colonnade.persistence.store import DueMessage, ParkedMessage
 from colonnade.persistence.unit import Append, Effect, Handled, NewEvent, Unit
@@ -71,6 +72,7 @@ class Bench:
     store: SqliteStore
     world: World
     clock: HandClock
+    foreground: Foreground
     worker: Worker
     scripts: Mapping[str, Script]
     commits: Commits
@@ -142,8 +144,9 @@ async def a_bench(
     async with opened(path, world) as store:
         scripts = {name: Script(store, world, holds) for name in consumers or ("work",)}
         handlers: Mapping[str, Consumer] = {**scripts}
-        worker = Worker("shop", store, handlers, world, attempts)
-        bench = Bench(store, world, clock, worker, scripts, Commits(store))
+        foreground = Foreground()
+        worker = Worker("shop", store, handlers, world, foreground, attempts)
+        bench = Bench(store, world, clock, foreground, worker, scripts, Commits(store))
         if not at_work:
             yield bench
             return

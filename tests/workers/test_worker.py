@@ -214,7 +214,7 @@ async def test_every_message_takes_effect_once_though_two_workers_are_at_it(tmp_
         keys = [f"{number}" for number in range(20)]
         for says in ("1", "2", "3", "4"):
             await commit(bench.store, bench.world, *(delivered("work", key, says.encode()) for key in keys))
-        other = Worker("shop", bench.store, dict(bench.scripts), bench.world)
+        other = Worker("shop", bench.store, dict(bench.scripts), bench.world, bench.foreground)
         async with running(bench.worker.run), running(other.run):
             for key in keys:
                 await bench.until_done(key, "1", "2", "3", "4")

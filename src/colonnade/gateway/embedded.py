@@ -6,6 +6,7 @@ from dataclasses import asdict
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health, HealthReport
 from colonnade.presentation.problems import PROBLEM_JSON, Problem
 
@@ -25,19 +26,20 @@ class EmbeddedGateway:
         apps: Mapping[str, ASGIApp],
         health: Health,
         services: Mapping[str, Health],
+        foreground: Foreground,
         limit: int = REQUESTS_IN_FLIGHT,
     ) -> None:
         self._apps = apps
         self._health = health
         self._services = services
+        self._foreground = foreground
         self._limit = limit
-        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        if self._in_flight >= self._limit:
+        if self._foreground.requests >= self._limit:
             await _problem(
                 send,
                 Problem(
@@ -48,11 +50,8 @@ class EmbeddedGateway:
                 ),
             )
             return
-        self._in_flight += 1
-        try:
+        with self._foreground.answering():
             await self._route(scope, receive, send)
-        finally:
-            self._in_flight -= 1
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]

@@ -16,6 +16,7 @@ from colonnade.gateway import EmbeddedGateway
 from colonnade.messages import Command, Message, Query
 from colonnade.messages.codec import MessageCodec
 from colonnade.observability.correlation import Context, current_context
+from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health
 from colonnade.persistence import DataDirectory, Reads, Tables
 from colonnade.persistence.addresses import HANDLERS
@@ -113,7 +114,7 @@ async def build(system: System, data: DataDirectory, world: World) -> Runtime:
     topology = topology_of(system)
     codec = MessageCodec(topology.names)
     async with AsyncExitStack() as resources:
-        broker = MemoryBroker()
+        broker, foreground = MemoryBroker(), Foreground()
         resources.push_async_callback(broker.close)
         owners: dict[type[Message], MessageHandlers] = {}
         stores: dict[str, SqliteStore] = {}
@@ -122,7 +123,7 @@ async def build(system: System, data: DataDirectory, world: World) -> Runtime:
             resources.push_async_callback(store.close)
             stores[service.name] = store
         builders = [
-            _ServiceBuilder(service, topology, codec, stores, data, world, owners, resources)
+            _ServiceBuilder(service, topology, codec, stores, data, world, foreground, owners, resources)
             for service in system.services
         ]
         running = {builder.name: await builder.build(broker) for builder in builders}
@@ -133,6 +134,7 @@ async def build(system: System, data: DataDirectory, world: World) -> Runtime:
             {builder.name: builder.app for builder in builders},
             health,
             {name: service.health for name, service in running.items()},
+            foreground,
         )
         return Runtime(topology, codec, running, gateway, health, world, resources.pop_all())
     raise AssertionError("unreachable: the block returns or raises")
@@ -147,6 +149,7 @@ class _ServiceBuilder:
         stores: Mapping[str, SqliteStore],
         data: DataDirectory,
         world: World,
+        foreground: Foreground,
         owners: dict[type[Message], MessageHandlers],
         resources: AsyncExitStack,
     ) -> None:
@@ -159,6 +162,7 @@ class _ServiceBuilder:
         self._store = stores[service.name]
         self._data = data
         self._world = world
+        self._foreground = foreground
         self._owners = owners
         self._resources = resources
         self._routes = topology.routes(service.name)
@@ -192,7 +196,8 @@ class _ServiceBuilder:
         )
         self.handlers = handlers
         self._owners.update({declared.message: handlers for declared in self._declared.handlers})
-        worker = Worker(self.name, self._store, await self._consumers(container, handlers), self._world)
+        consumers = await self._consumers(container, handlers)
+        worker = Worker(self.name, self._store, consumers, self._world, self._foreground)
         relay = Relay(self.name, self._store, broker, self._world, OWNER)
         timers = Timers(self.name, self._store, self._world)
         inbox = Inbox(self.name, self._store, self._world, self._topology.interested(self.name), self._refetch)

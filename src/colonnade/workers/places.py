@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from colonnade.observability.foreground import Foreground
 from colonnade.persistence.store import DueMessage, InboxRows
 from colonnade.workers.consumers import Consumer
 from colonnade.workers.pace import BURST, Pace
@@ -23,6 +24,13 @@ FOR_RETRIES = FOR_NEW // 2
 FRESH_MICROSECONDS = 2_000_000
 """When the first in line have waited for longer, and are more than there are places, there is a backlog."""
 
+BESIDE_REQUESTS = 4
+"""How many messages of one consumer are begun together while requests are being answered, and no others before they are
+done: a turn of the loop takes as long as all that is at work in it, and a request takes some six turns."""
+
+YOUNG_SECONDS = 0.05
+"""A message that has been at work for longer waits for the outside, and holds up no request."""
+
 
 @dataclass(slots=True)
 class AtWork:
@@ -40,6 +48,7 @@ class Places:
 
     name: str
     consumer: Consumer
+    foreground: Foreground
     at_work: dict[int, AtWork] = field(default_factory=dict)
     oldest: int | None = None
     """When the longest waiting message was received, if it has not failed."""
@@ -48,6 +57,7 @@ class Places:
     _new: int = 0
     _pace: Pace = field(default_factory=Pace)
     _resting: bool = False
+    _letting_pass: bool = False
 
     @property
     def _for_backlog(self) -> int:
@@ -60,31 +70,40 @@ class Places:
         self.changed = True
 
     def rest(self, clock: Clock) -> float | None:
-        """After how many seconds more of a backlog may begin, if there is one and a place is free."""
-        if not self._resting or not self._for_backlog:
-            return None
-        return self._pace.rest(clock.monotonic())
+        """After how many seconds more messages may begin, if there are some and a place is free."""
+        now = clock.monotonic()
+        rests = []
+        if self._resting and self._for_backlog:
+            rests.append(self._pace.rest(now))
+        if self._letting_pass:
+            rests.append(max((work.since + YOUNG_SECONDS - now for work in self.at_work.values()), default=0.0))
+        return min(rests, default=None)
 
     async def take(self, inbox: InboxRows, clock: Clock) -> list[AtWork]:
         """The messages to handle next; their places are taken."""
-        free = IN_FLIGHT - len(self.at_work)
-        if not free or not self.changed:
+        if not self.changed:
+            return []
+        free, self._letting_pass = self._free(clock.monotonic())
+        if not free:
             return []
         self.changed = self._resting = False
         now = clock.micros()
         longest = await inbox.due(now, free, consumer=self.name, without=self.at_work)
         self.oldest = longest[0].received_at if longest and not longest[0].attempts else None
         if len(longest) < free:
-            new: Sequence[DueMessage] = ()
-        else:
-            # Perhaps there are more of them than places
-            again = await inbox.due(now, FOR_RETRIES, consumer=self.name, without=self.at_work, which="again")
-            newest = await inbox.due(now, FOR_NEW, consumer=self.name, without=self.at_work, which="newest")
-            new = [*again, *newest]
-            if longest[0].received_at < now - FRESH_MICROSECONDS:
-                self._resting = True
-                new = [*again, *(each for each in newest if each.received_at >= now - FRESH_MICROSECONDS)]
-        return self._begin(longest, new, clock.monotonic())
+            self._letting_pass = False
+            return self._begin(longest, (), free, clock.monotonic())
+        if self._letting_pass and longest[0].received_at >= now - FRESH_MICROSECONDS:
+            # Nobody has waited for long, and to look costs more than it brings
+            return self._begin(longest, (), free, clock.monotonic())
+        # Perhaps there are more of them than places
+        again = await inbox.due(now, FOR_RETRIES, consumer=self.name, without=self.at_work, which="again")
+        newest = await inbox.due(now, FOR_NEW, consumer=self.name, without=self.at_work, which="newest")
+        new = [*again, *newest]
+        if longest[0].received_at < now - FRESH_MICROSECONDS:
+            self._resting = True
+            new = [*again, *(each for each in newest if each.received_at >= now - FRESH_MICROSECONDS)]
+        return self._begin(longest, new, free, clock.monotonic())
 
     def done(self, work: AtWork, clock: Clock) -> None:
         """Its place is free."""
@@ -94,13 +113,23 @@ class Places:
             self._pace.done(clock.monotonic())
         self.changed = True  # its line may have a new head
 
-    def _begin(self, longest: Sequence[DueMessage], new: Sequence[DueMessage], now: float) -> list[AtWork]:
+    def _free(self, now: float) -> tuple[int, bool]:
+        """How many more messages may begin, and whether those are fewer because somebody waits for a request."""
         free = IN_FLIGHT - len(self.at_work)
-        begun = {message.row: AtWork(message, now, True) for message in new[: max(0, min(free, FOR_NEW - self._new))]}
-        count = len(begun)
+        if not self.foreground.requests:
+            return free, False
+        young = any(now - work.since < YOUNG_SECONDS for work in self.at_work.values())
+        beside = 0 if young else BESIDE_REQUESTS
+        return min(free, beside), beside < free
+
+    def _begin(self, longest: Sequence[DueMessage], new: Sequence[DueMessage], free: int, now: float) -> list[AtWork]:
         for_old = free
         if self._resting:
             for_old = min(BURST, self._for_backlog) if self._pace.rest(now) <= 0 else 0
+        # Neither waits for ever behind the other, however few places there are
+        for_new = min(free - min(for_old, free // 2), FOR_NEW - self._new)
+        begun = {message.row: AtWork(message, now, True) for message in new[: max(0, for_new)]}
+        count = len(begun)
         for message in longest:
             if len(begun) == min(free, count + for_old):
                 break

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from colonnade.messages.codec import MalformedMessage, NewerVersion
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.correlation import Context, current_context
+from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import HealthState, Severity
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.store import AlreadyHandled, DueMessage, Store, StoreConflict, Touched, VersionConflict
@@ -43,12 +44,18 @@ class Worker:
     """
 
     def __init__(
-        self, service: str, store: Store, consumers: Mapping[str, Consumer], world: World, attempts: int = ATTEMPTS
+        self,
+        service: str,
+        store: Store,
+        consumers: Mapping[str, Consumer],
+        world: World,
+        foreground: Foreground,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self._service = service
         self._store = store
-        self._places = [Places(name, consumer) for name, consumer in consumers.items()]
-        self._nobody = Places(NOBODY, Nobody(store, world))
+        self._places = [Places(name, consumer, foreground) for name, consumer in consumers.items()]
+        self._nobody = Places(NOBODY, Nobody(store, world), foreground)
         self._world = world
         self._attempts = attempts
         self._waking = Waking(Touched.INBOX, world.clock)
