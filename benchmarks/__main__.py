@@ -5,7 +5,7 @@ import platform
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from benchmarks.bars import BENCHMARKS, Benchmark, Figures
 from benchmarks.measuring import PROFILE_VARIABLE, Measured
+from benchmarks.profiling import leading
 from benchmarks.profiling import profile as profile_of
 
 LIBRARIES = (
@@ -54,8 +55,7 @@ def bench(
     machine = _machine()
     console.print("\n".join(f"{name}: {what}" for name, what in machine.items()), soft_wrap=True)
     if profile is not None:
-        module, *arguments = known[profile].subjects[known[profile].ours]
-        console.out(profile_of(lambda file: _profiled(module, arguments, file)))
+        console.out(profile_of(_profiled(known[profile])))
         return
     found: dict[str, dict[str, list[Measured]]] = {}
     for benchmark in chosen:
@@ -76,8 +76,14 @@ def _measured(benchmark: Benchmark, rounds: int) -> dict[str, list[Measured]]:
     return measured
 
 
-def _profiled(module: str, arguments: list[str], file: Path) -> None:
-    _round(module, arguments, {PROFILE_VARIABLE: str(file)})
+def _profiled(benchmark: Benchmark) -> Callable[[Path], None]:
+    """What runs a round of our side and leaves its profile in a file."""
+    module, *arguments = benchmark.subjects[benchmark.ours]
+
+    def measure(file: Path) -> None:
+        _round(module, arguments, {PROFILE_VARIABLE: str(file)})
+
+    return measure
 
 
 def _round(module: str, arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> Measured:
@@ -122,7 +128,9 @@ def _show(benchmark: Benchmark, of: dict[str, Figures]) -> None:
             told += f", bar {'>=' if bar.at_least else '<='} {bar.limit} {verdict}"
         console.print(told)
     if missed:
-        console.print(f"  Where our CPU goes: python -m benchmarks --profile {benchmark.name}")
+        console.print(f"  Where our CPU goes (more: python -m benchmarks --profile {benchmark.name}):")
+        for share, function in leading(_profiled(benchmark)):
+            console.out(f"    {share:5.1%}  {function}")
 
 
 def _figure(value: float | None) -> str:
