@@ -23,6 +23,7 @@ from colonnade.persistence.sqlite.opening import (
     make_store,
     meta_of,
 )
+from colonnade.persistence.sqlite.pruning import delete_left, left_behind, prune_page
 from colonnade.persistence.sqlite.queries import ShortQueries, SqliteQueries, rows_of
 from colonnade.persistence.sqlite.rows import (
     Pages,
@@ -150,22 +151,14 @@ class SqliteStore:
         """Delete up to `limit` relayed messages and as many expired answers; how many rows went."""
         transactions = self._writing()
         connection = transactions.connection
-
-        def run() -> int:
-            before = connection.total_changes()
-            connection.execute(
-                "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT ?) AND seq <= "
-                "coalesce((SELECT seq FROM relayed WHERE relayed.topic = outbox.topic "
-                "AND relayed.partition = outbox.partition), 0)",
-                (limit,),
-            )
-            connection.execute(
-                "DELETE FROM answers WHERE scope IN (SELECT scope FROM answers WHERE expires <= ? LIMIT ?)",
-                (now, limit),
-            )
-            return connection.total_changes() - before
-
-        return await transactions.run(run)
+        page = await transactions.run(lambda: prune_page(connection, now, limit))
+        messages = page.messages
+        if (after := page.behind) is not None:
+            # Aside: before what has left any number may stay, and commits do not wait until they are passed over
+            left = await self._queries.run(lambda reader: left_behind(reader, after, limit - messages))
+            if left:
+                messages += await transactions.run(lambda: delete_left(connection, left))
+        return messages + page.answers
 
     def _writing(self) -> Transactions:
         if self._transactions is None:

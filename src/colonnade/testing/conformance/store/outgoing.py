@@ -70,6 +70,20 @@ class OutgoingSuite(StoreSuite):
             (row,) = await store.outbox.pending(0, 10)
             assert row.seq > rows[3].seq
 
+    async def test_what_has_left_behind_a_partition_that_is_stuck_is_pruned(self) -> None:
+        """However many messages stay before it, and no more of it than asked for; what stays loses nothing."""
+        async with self.store() as store:
+            await commit(store, *(published(number, topic="stuck.events") for number in range(6)))
+            await commit(store, *(published(number) for number in range(6, 11)))
+            rows = await store.outbox.pending(0, 20)
+            await commit(store, Relayed("stuck.events", rows[0].partition, rows[0].seq))
+            await commit(store, Relayed("shop.events", rows[6].partition, rows[9].seq))
+            assert await store.prune(NOW, 3) == 3
+            assert await store.outbox.pending(0, 20) == [*rows[1:6], *rows[8:]]
+            assert await store.prune(NOW, 3) == 2
+            assert await store.prune(NOW, 3) == 0
+            assert await store.outbox.pending(0, 20) == [*rows[1:6], rows[10]]
+
     async def test_timers_come_due_earliest_first(self) -> None:
         """With the message that they carry, and not before their moment."""
         async with self.store() as store:
