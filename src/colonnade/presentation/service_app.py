@@ -18,7 +18,7 @@ from colonnade.observability.logs import get_logger
 from colonnade.observability.traceparent import TraceParent
 from colonnade.persistence.execution import Outcome, Refused
 from colonnade.persistence.reads import StaleRead, required_position
-from colonnade.persistence.store import AlreadyAnswered, StoredAnswer, StoreFailed, VersionConflict
+from colonnade.persistence.store import AlreadyAnswered, StoredAnswer, StoreFailed, VersionConflict, WriteFailed
 from colonnade.persistence.unit import Answer, Effect
 from colonnade.presentation.binding import BodyBinding, QueryBinding
 from colonnade.presentation.dispatch import Dispatch
@@ -93,19 +93,13 @@ class ServiceApp:
             answered = await self._answer(scope, receive, headers, context)
         except Problem as problem:
             answered = _of_problem(problem)
+        except WriteFailed as error:
+            # The unit is at fault, not the database: it would be refused again, so that nobody is told to come again
+            answered = self._failed(error, scope, context)
         except (VersionConflict, StaleRead, StoreFailed, TimeoutError) as error:
             answered = _of_problem(_problem_of(error))
         except Exception as error:  # whatever a handler raises is answered, and told in the log
-            _log.error(
-                "request failed",
-                service=self._dispatch.service,
-                method=scope["method"],
-                path=path,
-                correlation_id=str(context.correlation_id),
-                exc_info=error,
-            )
-            detail = f"Something went wrong here; the log tells what, under {context.correlation_id}."
-            answered = _of_problem(Problem(500, "colonnade.InternalError", detail))
+            answered = self._failed(error, scope, context)
         await _send(send, answered, context, head=scope["method"] == "HEAD")
 
     async def _answer(
@@ -123,6 +117,18 @@ class ServiceApp:
             query = binding.bind(path, scope["query_string"])
             assert isinstance(query, Query)
             return await self._ask(query, headers, context)
+
+    def _failed(self, error: Exception, scope: Scope, context: Context) -> _Answered:
+        _log.error(
+            "request failed",
+            service=self._dispatch.service,
+            method=scope["method"],
+            path=scope["path"],
+            correlation_id=str(context.correlation_id),
+            exc_info=error,
+        )
+        detail = f"Something went wrong here; the log tells what, under {context.correlation_id}."
+        return _of_problem(Problem(500, "colonnade.InternalError", detail))
 
     def _match(self, scope: Scope) -> tuple[Endpoint, BodyBinding | QueryBinding, Mapping[str, str]]:
         path, method = scope["path"], scope["method"]
