@@ -11,11 +11,23 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["Clock", "Ids", "Randomness", "Sleep", "World", "datetime_of", "micros_of", "real_world", "uuid_of"]
+__all__ = [
+    "Clock",
+    "Ids",
+    "Randomness",
+    "Sleep",
+    "World",
+    "datetime_of",
+    "micros_of",
+    "real_world",
+    "text_of",
+    "uuid_of",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _decode_uuid = msgspec.msgpack.Decoder(UUID).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class Clock(Protocol):
@@ -88,6 +100,11 @@ def uuid_of(sixteen: bytes) -> UUID:
     return made
 
 
+def text_of(id: UUID) -> str:
+    """The identifier as text; msgspec writes one in a third of the time of `str(id)`."""
+    return _encode(id)[1:-1].decode()
+
+
 async def _sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
@@ -128,8 +145,9 @@ class _TimeOrderedIds:
         self._randomness = randomness
 
     def new(self) -> UUID:
-        milliseconds = self._clock.micros() // 1_000
-        random_bits = self._randomness.bits(74)
-        high, low = random_bits >> 62, random_bits & ((1 << 62) - 1)
-        number = (milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low
+        number = (self._clock.micros() // 1_000 << 80 | self._randomness.bits(80)) & _WITHOUT_MARKS | _VERSION_7
         return uuid_of(number.to_bytes(16))
+
+
+_VERSION_7 = 0x7 << 76 | 0b10 << 62
+_WITHOUT_MARKS = (1 << 128) - 1 & ~(0xF << 76 | 0b11 << 62)

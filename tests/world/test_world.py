@@ -1,11 +1,12 @@
 """Time, identifiers and randomness come through one door."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colonnade.world import datetime_of, micros_of, real_world
+from colonnade.world import datetime_of, micros_of, real_world, text_of, uuid_of
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
@@ -23,6 +24,13 @@ def test_ids_sort_by_the_time_of_their_making() -> None:
     assert len(set(ids)) == 1000
     assert {(id.version, id.variant) for id in ids} == {(7, "specified in RFC 4122")}
     assert all(before <= id.int >> 80 <= after for id in ids)
+
+
+@given(st.uuids())
+def test_an_identifier_is_written_as_python_writes_it(id: UUID) -> None:
+    """In text and back from bytes, however quickly it is made."""
+    assert text_of(id) == str(id)
+    assert uuid_of(id.bytes) == id
 
 
 def test_the_clock_is_the_machines() -> None:

@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from colonnade.domain.aggregate import AnyAggregate
+from colonnade.world import text_of
 
 __all__ = ["AggregateKind", "SnapshotCodec"]
 
@@ -43,4 +44,4 @@ class AggregateKind(Generic[A]):
 
     def stream(self, id: UUID | str | int) -> str:
         """The name of the stream of the aggregate `id`."""
-        return f"{self.category}/{id}"
+        return f"{self.category}/{text_of(id) if type(id) is UUID else id}"

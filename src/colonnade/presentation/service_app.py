@@ -25,7 +25,7 @@ from colonnade.presentation.dispatch import Dispatch
 from colonnade.presentation.endpoints import Api, Endpoint, Post
 from colonnade.presentation.problems import PROBLEM_JSON, Problem, problem_of_refusal
 from colonnade.presentation.tokens import TOKEN_HEADER, format_token, parse_token
-from colonnade.world import World
+from colonnade.world import World, text_of
 
 __all__ = ["ServiceApp"]
 
@@ -232,7 +232,8 @@ class ServiceApp:
         if isinstance(outcome, Refused):
             return _of_problem(problem_of_refusal(outcome.refusal, self._dispatch.origin(outcome.refusal)))
         if endpoint.creates is not None:
-            location = scope.get("root_path", "") + endpoint.creates.format(**path, id=outcome.value)
+            id = text_of(outcome.value) if type(outcome.value) is UUID else outcome.value
+            location = scope.get("root_path", "") + endpoint.creates.format(**path, id=id)
             return _Answered(201, _encode({"id": outcome.value}), ((b"location", location.encode()),))
         if outcome.value is None or outcome.deferred is not None:
             return _Answered(204, b"")
@@ -355,7 +356,7 @@ def _replayed(stored: StoredAnswer, fingerprint: bytes) -> _Answered:
 
 async def _send(send: Send, answered: _Answered, context: Context, *, head: bool) -> None:
     headers = [
-        (b"x-correlation-id", str(context.correlation_id).encode()),
+        (b"x-correlation-id", text_of(context.correlation_id).encode()),
         (b"content-length", str(len(answered.body)).encode()),
         *answered.headers,
     ]
