@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from colonnade.testing import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from grocer.inventory.domain.stock import (
     GoodsReceived,
@@ -62,6 +62,14 @@ def test_goods_that_were_sold_come_back() -> None:
     given(Stock(KEY), received, reserved).when(Stock.take_back, ORDER, 2).then(released)
 
 
+def test_goods_are_taken_back_once() -> None:
+    """Asked again, for goods that came back or that never left, it does nothing more; a new sale comes back again."""
+    returned = GoodsReturned(340, 55, ORDER, 2)
+    given(Stock(KEY), received, reserved, sold, returned).when(Stock.take_back, ORDER, 2).then()
+    given(Stock(KEY), received, reserved, released).when(Stock.take_back, ORDER, 2).then()
+    given(Stock(KEY), received, reserved, sold, returned, reserved, sold).when(Stock.take_back, ORDER, 2).then(returned)
+
+
 def test_shelves_are_filled_up_to_a_level() -> None:
     """Only what is missing arrives; a fuller shelf is left alone."""
     given(Stock(KEY), received, reserved).when(Stock.fill_to, 5).then(GoodsReceived(340, 55, 2))
@@ -75,6 +83,7 @@ class AnyDay(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stock = Stock(KEY)
+        self.reservations: dict[UUID, int] = {}
 
     @rule(level=st.integers(0, 20))
     def fill(self, level: int) -> None:
@@ -91,6 +100,7 @@ class AnyDay(RuleBasedStateMachine):
             assert (refused.value.wanted, refused.value.on_hand) == (quantity, on_hand)
         else:
             self.stock.reserve(UUID(int=order), quantity)
+            self.reservations[UUID(int=order)] = self.stock.reserved[UUID(int=order)]
 
     @rule(order=st.integers(1, 4))
     def release(self, order: int) -> None:
@@ -102,16 +112,25 @@ class AnyDay(RuleBasedStateMachine):
         """An order is confirmed."""
         self.stock.sell(UUID(int=order))
 
+    @precondition(lambda self: self.reservations)
+    @rule(data=st.data())
+    def take_back(self, data: st.DataObject) -> None:
+        """An order that there was is taken back, perhaps once more."""
+        order = data.draw(st.sampled_from([*self.reservations]))
+        self.stock.take_back(order, self.reservations[order])
+
     @invariant()
     def all_goods_are_accounted_for(self) -> None:
         """On hand + reserved + sold = received, by the events, and nothing is below zero."""
         came = sum(event.quantity for event in self.stock.recorded if isinstance(event, GoodsReceived))
         went = sum(event.quantity for event in self.stock.recorded if isinstance(event, GoodsSold))
+        went -= sum(event.quantity for event in self.stock.recorded if isinstance(event, GoodsReturned))
+        assert went >= 0
         assert self.stock.on_hand + sum(self.stock.reserved.values()) + went == came
         assert self.stock.on_hand >= 0
         again = Stock(KEY)
         again.replay(list(self.stock.recorded))  # type: ignore[arg-type]
-        assert (again.on_hand, again.reserved) == (self.stock.on_hand, self.stock.reserved)
+        assert (again.on_hand, again.reserved, again.back) == (self.stock.on_hand, self.stock.reserved, self.stock.back)
 
 
 TestAnyDay = AnyDay.TestCase

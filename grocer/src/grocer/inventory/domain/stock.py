@@ -75,11 +75,13 @@ class Stock(Aggregate[StockEvent, str]):
 
     on_hand: int
     reserved: dict[UUID, int]
+    back: set[UUID]
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.on_hand = 0
         self.reserved = {}
+        self.back = set()
 
     @staticmethod
     def key(store_id: int, product_id: int) -> str:
@@ -114,10 +116,10 @@ class Stock(Aggregate[StockEvent, str]):
             self.record(GoodsSold(*self._place, order_id, quantity))
 
     def take_back(self, order_id: UUID, quantity: int) -> None:
-        """Undo a sale, or the reservation where it was not yet sold."""
+        """Undo a sale, or the reservation where it was not yet sold. Asking twice takes back once."""
         if order_id in self.reserved:
             self.release(order_id)
-        else:
+        elif order_id not in self.back:
             self.record(GoodsReturned(*self._place, order_id, quantity))
 
     def apply(self, event: StockEvent) -> None:
@@ -128,12 +130,15 @@ class Stock(Aggregate[StockEvent, str]):
             case GoodsReserved():
                 self.on_hand -= event.quantity
                 self.reserved[event.order_id] = event.quantity
+                self.back.discard(event.order_id)
             case GoodsReleased():
                 self.on_hand += self.reserved.pop(event.order_id)
+                self.back.add(event.order_id)
             case GoodsSold():
                 del self.reserved[event.order_id]
             case GoodsReturned():
                 self.on_hand += event.quantity
+                self.back.add(event.order_id)
 
     @property
     def _place(self) -> tuple[int, int]:
