@@ -71,20 +71,18 @@ class UnitReplies:
         self._world = world
 
     async def settle(self, key: str, refusal: Refusal | None = None) -> None:
-        """Answer the command that waits under `key`: done, or refused."""
+        """Answer the commands that wait under `key`: done, or refused."""
         work = work_at_hand()
-        waiting = await self._store.deferral(key)
-        if waiting is None:
-            return
-        work.effects.append(Settle(key))
-        if refusal is not None:
-            # As one that was refused at once: asked for again, it is tried again
-            work.effects.append(Forget(ReplyKey.parse(waiting.reply_key).mark(waiting.reply_to)))
         reply = Reply.of(self._routes.service, refusal, settled=True)
         context = current_context.get()
-        work.effects.append(
-            reply_effect(self._routes, self._world, context, waiting.reply_to, waiting.reply_key, reply)
-        )
+        for waiting in await self._store.deferrals(key):
+            work.effects.append(Settle(key, waiting.reply_to, waiting.reply_key))
+            if refusal is not None:
+                # As one that was refused at once: asked for again, it is tried again
+                work.effects.append(Forget(ReplyKey.parse(waiting.reply_key).mark(waiting.reply_to)))
+            work.effects.append(
+                reply_effect(self._routes, self._world, context, waiting.reply_to, waiting.reply_key, reply)
+            )
 
 
 def reply_effect(

@@ -313,7 +313,7 @@ class DueTimer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Deferral(msgspec.Struct, frozen=True, gc=False):
-    """Who waits for a command's later outcome."""
+    """One who waits for an outcome that is known only later."""
 
     key: str
     reply_to: str
@@ -495,8 +495,8 @@ class Store(Protocol):
     async def answers(self, *scopes: str) -> Mapping[str, StoredAnswer]:
         """The answers kept for idempotent requests, by scope; those without one are not in it."""
 
-    async def deferral(self, key: str) -> Deferral | None:
-        """Who waits under `key`."""
+    async def deferrals(self, key: str) -> Sequence[Deferral]:
+        """All who wait under `key`, in the order of `reply_to` and `reply_key`."""
 
     async def close(self) -> None:
         """Finish what is being committed and let go of the files or connections."""

@@ -239,7 +239,7 @@ class Advance(msgspec.Struct, frozen=True, gc=False):
 
 
 class Defer(msgspec.Struct, frozen=True, gc=False):
-    """Remember who waits for the outcome of a command that is known only later, under `key`."""
+    """Remember one of those who wait for an outcome that is known only later, under `key`."""
 
     key: str
     reply_to: str
@@ -247,9 +247,11 @@ class Defer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
-    """Forget who waits under `key`: the answer leaves with this unit."""
+    """Forget one who waits under `key`: the answer leaves with this unit."""
 
     key: str
+    reply_to: str
+    reply_key: str
 
 
 Effect = (

@@ -112,7 +112,7 @@ class CommandConsumer:
         if undone in known:
             await self._answer(envelope, context, [handled], Undone())
         elif (before := known.get(done)) is not None:
-            await self._answer_as_before(before, envelope, context, handled)
+            await self._answer_as_before(done, before, envelope, context, handled)
         elif self._is_late(envelope):
             await self._answer(envelope, context, [handled], Expired())
         else:
@@ -126,7 +126,7 @@ class CommandConsumer:
         was_open = first is not None and first.fingerprint == DEFERRED and undone in known
         mark = again if asked.direction is Direction.AGAIN and was_open else undone
         if (before := known.get(mark)) is not None:
-            await self._answer_as_before(before, envelope, context, handled)
+            await self._answer_as_before(mark, before, envelope, context, handled)
         elif first is None:
             # In the place of the step too, so that one that is being done just now loses against it
             tombstone = self._mark(done, UNDONE)
@@ -135,12 +135,17 @@ class CommandConsumer:
             await self._carry_out(mark, envelope, context, handled)
 
     async def _answer_as_before(
-        self, before: StoredAnswer, envelope: Envelope, context: Context, handled: Handled
+        self, mark: str, before: StoredAnswer, envelope: Envelope, context: Context, handled: Handled
     ) -> None:
-        if before.fingerprint == DEFERRED and await self.store.deferral(before.response.decode()) is not None:
+        if before.fingerprint == DEFERRED and await self._is_open(mark, before.response.decode()):
             await self._commit(context, [handled])  # its answer comes when it is settled
         else:
             await self._answer(envelope, context, [handled], None)
+
+    async def _is_open(self, mark: str, key: str) -> bool:
+        # Others may wait under the same key for what became of theirs
+        waiting = await self.store.deferrals(key)
+        return any(ReplyKey.parse(each.reply_key).mark(each.reply_to) == mark for each in waiting)
 
     async def _carry_out(self, mark: str, envelope: Envelope, context: Context, handled: Handled) -> None:
         def close(outcome: Outcome[Any]) -> Sequence[Effect]:

@@ -25,7 +25,7 @@ from colonnade.persistence.store import (
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot
 from colonnade.world import uuid_of
 
-__all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answers_of", "deferral_of"]
+__all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answers_of", "deferrals_of"]
 
 _LANES = {chain: lane for lane, chain in OWN_CHAINS.items()}
 
@@ -366,7 +366,9 @@ def answers_of(pages: Pages, scopes: Sequence[str]) -> dict[str, StoredAnswer]:
     return {scope: StoredAnswer(fingerprint, response) for scope, fingerprint, response in rows}
 
 
-def deferral_of(pages: Pages, key: str) -> Deferral | None:
-    """Who waits under `key`."""
-    row = pages.one("SELECT key, reply_to, reply_key FROM deferrals WHERE key = ?", (key,))
-    return Deferral(*row) if row is not None else None
+def deferrals_of(pages: Pages, key: str) -> list[Deferral]:
+    """All who wait under `key`, in the order of `reply_to` and `reply_key`."""
+    return [
+        Deferral(*row)
+        for row in pages.all("SELECT * FROM deferrals WHERE key = ? ORDER BY reply_to, reply_key", (key,))
+    ]

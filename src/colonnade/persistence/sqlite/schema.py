@@ -5,7 +5,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
 APPLICATION_ID = 0x436F6C6E
 """Tells a store from other SQLite files (`Coln`)."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -110,8 +110,9 @@ CREATE TABLE answers (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX answers_by_expiry ON answers (expires);
 
+-- One row for each who waits for an outcome
 CREATE TABLE deferrals (
-    key TEXT PRIMARY KEY, reply_to TEXT NOT NULL, reply_key TEXT NOT NULL
+    key TEXT NOT NULL, reply_to TEXT NOT NULL, reply_key TEXT NOT NULL, PRIMARY KEY (key, reply_to, reply_key)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE checkpoints (projection TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;

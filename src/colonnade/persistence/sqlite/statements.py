@@ -35,7 +35,7 @@ _SNAPSHOT = (
 _KEEP_ASIDE = "INSERT INTO kept_aside (origin, reason, data, received_at) VALUES (?, ?, ?, ?)"
 _ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 _DEFER = "INSERT OR REPLACE INTO deferrals VALUES (?, ?, ?)"
-_SETTLE = "DELETE FROM deferrals WHERE key = ?"
+_SETTLE = "DELETE FROM deferrals WHERE key = ? AND reply_to = ? AND reply_key = ?"
 _ARM = "INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _DISARM = "DELETE FROM timers WHERE name = ?"
 
@@ -58,7 +58,7 @@ class WriteStatements:
             ),
             Forget: lambda effect, unit: run("DELETE FROM answers WHERE scope = ?", (effect.scope,)),
             Defer: lambda effect, unit: run(_DEFER, (effect.key, effect.reply_to, effect.reply_key)),
-            Settle: lambda effect, unit: run(_SETTLE, (effect.key,)),
+            Settle: lambda effect, unit: run(_SETTLE, (effect.key, effect.reply_to, effect.reply_key)),
             DisarmTimer: lambda effect, unit: run(_DISARM, (effect.name,)),
         }
 

@@ -32,7 +32,7 @@ from colonnade.persistence.sqlite.rows import (
     SqliteOutbox,
     SqliteTimers,
     answers_of,
-    deferral_of,
+    deferrals_of,
 )
 from colonnade.persistence.sqlite.transactions import Transactions, failed
 from colonnade.persistence.sqlite.writer import SqliteWriter
@@ -197,9 +197,9 @@ class SqliteStore:
         """The answers kept for idempotent requests, by scope."""
         return answers_of(self._pages, scopes)
 
-    async def deferral(self, key: str) -> Deferral | None:
-        """Who waits under `key`."""
-        return deferral_of(self._pages, key)
+    async def deferrals(self, key: str) -> Sequence[Deferral]:
+        """All who wait under `key`, in the order of `reply_to` and `reply_key`."""
+        return deferrals_of(self._pages, key)
 
     async def close(self) -> None:
         """Finish what is being committed and close the file; again, where a first call was cancelled."""

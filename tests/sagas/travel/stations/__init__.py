@@ -63,6 +63,11 @@ class Confirm(Command):
     booked: bool
 
 
+def _number(trip_id: UUID, seat: str) -> str:
+    """Under which number an open booking is settled: a seat and one with a star behind it have one between them."""
+    return f"{trip_id}/{seat.rstrip('*')}"
+
+
 async def _seats(repository: Repository[Seats], trip_id: UUID) -> Seats:
     seats = await repository.find(trip_id)
     if seats is None:
@@ -84,7 +89,7 @@ class BookHandler:
         if doing == "refuse":
             raise Full(command.seat)
         if doing == "defer":
-            return Deferred(f"{command.trip_id}/{command.seat}")
+            return Deferred(_number(command.trip_id, command.seat))
         (await _seats(self.seats, command.trip_id)).book(command.seat)
         return None
 
@@ -102,7 +107,7 @@ class UnbookHandler:
         if doing == "refuse":
             raise Full(command.seat)
         if doing == "defer":
-            return Deferred(f"{command.trip_id}/{command.seat}")
+            return Deferred(_number(command.trip_id, command.seat))
         (await _seats(self.seats, command.trip_id)).unbook(command.seat)
         return None
 
@@ -118,7 +123,7 @@ class ConfirmHandler:
         """Book or not, and tell."""
         if command.booked:
             (await _seats(self.seats, command.trip_id)).book(command.seat)
-        key = f"{command.trip_id}/{command.seat}"
+        key = _number(command.trip_id, command.seat)
         await self.replies.settle(key, None if command.booked else Full(command.seat))
 
 

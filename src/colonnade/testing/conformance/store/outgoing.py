@@ -111,14 +111,18 @@ class OutgoingSuite(StoreSuite):
             assert await store.timers.next_due() is None
 
     async def test_who_waits_for_an_outcome_is_remembered_until_it_is_settled(self) -> None:
-        """By key, the last one who asked."""
+        """By key, all who wait, each once; who is settled is forgotten, and nobody else."""
         async with self.store() as store:
-            await commit(store, Defer("charge/1", "ordering", "old"), Defer("charge/2", "ordering", "other"))
-            await commit(store, Defer("charge/1", "ordering", "new"))
-            assert await store.deferral("charge/1") == Deferral("charge/1", "ordering", "new")
-            await commit(store, Settle("charge/1"))
-            assert await store.deferral("charge/1") is None
-            assert await store.deferral("charge/2") is not None
+            first, second = Deferral("charge/1", "ordering", "a"), Deferral("charge/1", "returns", "a")
+            other = Deferral("charge/2", "ordering", "a")
+            for each in (first, second, other, first):
+                await commit(store, Defer(each.key, each.reply_to, each.reply_key))
+            assert await store.deferrals("charge/1") == [first, second]
+            await commit(store, Settle("charge/1", "ordering", "a"))
+            assert await store.deferrals("charge/1") == [second]
+            await commit(store, Settle("charge/1", "returns", "a"), Settle("charge/3", "nobody", "waits"))
+            assert await store.deferrals("charge/1") == []
+            assert await store.deferrals("charge/2") == [other]
 
     async def test_a_lease_has_one_owner(self) -> None:
         """Renewed by its owner at the same epoch; taken by another once it expired or was given up, at a higher one."""
