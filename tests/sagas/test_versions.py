@@ -116,6 +116,23 @@ async def test_an_instance_of_a_retired_version_is_suspended_and_named(tmp_path:
         assert await travel.booked() == ["+a", "+b"]
 
 
+async def test_an_instance_of_a_retired_version_is_named_before_anything_comes_for_it(tmp_path: Path) -> None:
+    """From the start on, for as long as it lives; one that was closed is not, though its time-out is set still."""
+    clerks = Clerks()
+    await begin(tmp_path, clerks)
+    async with travelling(tmp_path, clerks=clerks, saga=Second) as travel:
+        assert not await is_suspended(travel)
+    for _ in range(2):
+        async with travelling(tmp_path, clerks=clerks, only=[], saga=OnlySecond) as travel:
+            assert await is_suspended(travel)
+    async with travelling(tmp_path, clerks=clerks, saga=OnlySecond) as travel:
+        await travel.steer("close")
+        await travel.until(lambda: is_let_go(travel))
+    async with travelling(tmp_path, clerks=clerks, only=[], saga=OnlySecond) as travel:
+        assert await travel.trips.timers.next_due() is not None
+        assert not await is_suspended(travel)
+
+
 async def test_an_instance_of_a_retired_version_is_closed_by_hand(tmp_path: Path) -> None:
     """It is named no longer, and what comes for it is let go."""
     clerks = Clerks()

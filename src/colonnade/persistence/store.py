@@ -421,6 +421,9 @@ class Timers(Protocol):
     async def next_due(self) -> int | None:
         """The moment (microseconds) of the earliest timer; None when none is armed."""
 
+    async def names(self, prefix: str, after: str = "", limit: int = 256) -> list[str]:
+        """Up to `limit` names of armed timers that begin with `prefix`, above the name `after`, in their order."""
+
 
 class Leases(Protocol):
     """Rows that say who does a piece of work (Gray and Cheriton, 1989), fenced by epochs."""

@@ -205,7 +205,11 @@ class _ServiceBuilder:
         self._resources.push_async_callback(subscription.close)
         api = self.service.api or Api()
         self.app = ServiceApp(api, _InProcessDispatch(self.name, self._store, handlers, self._topology), self._world)
+        sagas = [consumer for consumer in consumers.values() if isinstance(consumer, SagaConsumer)]
+        for saga in sagas:
+            await saga.suspended.look()
         checks = [relay.health, worker.health, timers.health, inbox.health, *(p.health for p in projectors)]
+        checks += [saga.suspended.health for saga in sagas]
         loops: dict[str, Loop] = {
             f"{self.name}.relay": relay.run,
             f"{self.name}.worker": worker.run,

@@ -117,6 +117,8 @@ def _due(message: tuple[Any, ...]) -> DueMessage:
 
 
 # From one stream to the next through the index, however many events each has
+_TIMER_NAMES = "SELECT name FROM timers WHERE name > ? AND name <= ? ORDER BY name LIMIT ?"
+_LAST_SIGN = "\U0010ffff"
 _STREAMS = """
     WITH RECURSIVE found (stream) AS (
         SELECT min(stream) FROM events WHERE stream > ?1
@@ -358,6 +360,11 @@ class SqliteTimers:
         """The moment of the earliest timer."""
         moment: int | None = self._pages.value("SELECT min(due) FROM timers")
         return moment
+
+    async def names(self, prefix: str, after: str = "", limit: int = 256) -> list[str]:
+        """Up to `limit` names of armed timers that begin with `prefix`, above the name `after`, in their order."""
+        rows = self._pages.all(_TIMER_NAMES, (max(after, prefix), prefix + _LAST_SIGN, limit))
+        return [name for (name,) in rows]
 
 
 def answers_of(pages: Pages, scopes: Sequence[str]) -> dict[str, StoredAnswer]:

@@ -16,7 +16,7 @@ from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.addresses import Routes
-from colonnade.persistence.execution import Execution, Refused
+from colonnade.persistence.execution import Done, Execution
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.store import DueMessage, Store
@@ -27,6 +27,7 @@ from colonnade.workers.sagas.history import StoredMessage
 from colonnade.workers.sagas.instance import Ask, SagaInstance
 from colonnade.workers.sagas.messages import CANCEL, CONTROL, TIMEOUT, SagaCancel, SagaControl, SagaTimeout, timer_name
 from colonnade.workers.sagas.sending import SagaSender
+from colonnade.workers.sagas.suspended import SuspendedInstances
 from colonnade.world import World
 
 __all__ = ["SagaCodeFailed", "SagaConsumer", "UnknownSaga"]
@@ -84,10 +85,14 @@ class SagaConsumer:
     holds: bool = True
     grace_seconds: float = GRACE_SECONDS
     settling_seconds: float = SETTLING_SECONDS
+    suspended: SuspendedInstances = field(init=False)
     _sender: SagaSender = field(init=False)
     _running_since: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.suspended = SuspendedInstances(
+            self.routes.service, self.name, self.saga.oldest_version, self.store, self.codec
+        )
         self._sender = SagaSender(self.name, self.saga, self.codec, self.routes, self.world)
         self._running_since = self.world.clock.micros()
 
@@ -120,21 +125,17 @@ class SagaConsumer:
         outcome = await self.execution.run(
             lambda: self._controlled(envelope, context), context=context, base=(Handled(due.row),)
         )
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, Done):
+            self.suspended.judge(outcome.value)
+        else:
             _log.warning("saga not steered", saga=f"{self.name}/{due.key}", detail=str(outcome.refusal))
 
     async def _instance(self, key: str) -> SagaInstance:
         instance = await self.instances.find(UUID(key))
         if instance is None:
             raise UnknownSaga(self.name, key)
-        version = instance.plan.saga_version
-        if version < self.saga.oldest_version and instance.end is None:
-            raise NotYet(
-                RETIRED_LOOK_SECONDS,
-                f"{self.name}/{key} began with version {version}, which is retired: it is suspended; bring the "
-                "version back until it has ended, or close it by hand.",
-                told=True,
-            )
+        if self.suspended.judge(instance):
+            raise NotYet(RETIRED_LOOK_SECONDS, "the version that it began with is retired")
         return instance
 
     async def _started(self, envelope: Envelope, context: Context) -> None:
@@ -194,7 +195,7 @@ class SagaConsumer:
         why = msgspec.json.decode(envelope.data, type=SagaCancel).why
         self._send(instance, instance.cancel(why), context)
 
-    async def _controlled(self, envelope: Envelope, context: Context) -> None:
+    async def _controlled(self, envelope: Envelope, context: Context) -> SagaInstance:
         control = msgspec.json.decode(envelope.data, type=SagaControl)
         instance = await self.instances.get(UUID(envelope.subject))
         asks: list[Ask] = []
@@ -211,6 +212,7 @@ class SagaConsumer:
             case "close":
                 instance.close()
         self._send(instance, asks, context)
+        return instance
 
     def _send(self, instance: SagaInstance, asks: Sequence[Ask], context: Context) -> None:
         work_at_hand().effects.extend(self._sender.effects(instance, asks, context))

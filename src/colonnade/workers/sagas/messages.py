@@ -23,6 +23,7 @@ __all__ = [
     "control_message",
     "timeout_timer",
     "timer_name",
+    "timers_of",
 ]
 
 TIMEOUT = "colonnade.SagaTimeout"
@@ -58,7 +59,12 @@ def consumer_of(saga: str) -> str:
 
 def timer_name(saga: str, key: str, step: str, *, undo: bool) -> str:
     """The name of the timer that waits for the answer to a step or its undoing."""
-    return f"saga/{saga}/{key}/{step}/{'undo' if undo else 'do'}"
+    return f"{timers_of(saga)}{key}/{step}/{'undo' if undo else 'do'}"
+
+
+def timers_of(saga: str) -> str:
+    """What the names of the timers of all sagas called `saga` begin with, before the key and a slash."""
+    return f"saga/{saga}/"
 
 
 def timeout_timer(saga: str, asked: ReplyKey, due: int, service: str, context: Context, world: World) -> ArmTimer:

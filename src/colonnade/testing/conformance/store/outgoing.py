@@ -110,6 +110,17 @@ class OutgoingSuite(StoreSuite):
             await commit(store, DisarmTimer("t"), DisarmTimer("unknown"))
             assert await store.timers.next_due() is None
 
+    async def test_timers_are_listed_by_what_their_names_begin_with(self) -> None:
+        """In their order, page by page."""
+        async with self.store() as store:
+            names = ["saga/B/1/do", "saga/B/2/do", "saga/B/🦀", "saga/Bx/1", "saga/A/1", "b", "SAGA/B/1"]
+            await commit(store, *(timer(name, NOW) for name in names))
+            assert await store.timers.names("saga/B/") == names[:3]
+            assert await store.timers.names("saga/B/", limit=2) == names[:2]
+            assert await store.timers.names("saga/B/", names[1]) == names[2:3]
+            assert await store.timers.names("saga/B/", names[2]) == []
+            assert await store.timers.names("saga/C/") == []
+
     async def test_who_waits_for_an_outcome_is_remembered_until_it_is_settled(self) -> None:
         """By key, all who wait, each once; who is settled is forgotten, and nobody else."""
         async with self.store() as store:
