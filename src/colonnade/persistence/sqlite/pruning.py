@@ -13,19 +13,19 @@ _HAS_LEFT = (
 _PAGE_END = "SELECT max(seq) FROM (SELECT seq FROM outbox ORDER BY seq LIMIT ?)"
 _DELETE_PAGE = f"DELETE FROM outbox WHERE seq <= ? AND {_HAS_LEFT}"
 _BEHIND = "SELECT EXISTS (SELECT 1 FROM outbox WHERE seq > ? AND seq <= (SELECT max(seq) FROM relayed))"
+# In order and from the first, so that what is left of a partition has no holes: marks move between two looks
 _LEFT_BEHIND = (
-    f"SELECT seq FROM outbox WHERE seq > ? AND seq <= (SELECT max(seq) FROM relayed) AND {_HAS_LEFT} "
-    "ORDER BY seq LIMIT ?"
+    f"SELECT seq FROM outbox WHERE seq <= (SELECT max(seq) FROM relayed) AND {_HAS_LEFT} ORDER BY seq LIMIT ?"
 )
 _DELETE_EXPIRED = "DELETE FROM answers WHERE scope IN (SELECT scope FROM answers WHERE expires <= ? LIMIT ?)"
 
 
 class Pruned(NamedTuple):
-    """How many messages and answers went, and after which message others may have left, if any did."""
+    """How many messages and answers went, and whether messages may have left behind those that stay."""
 
     messages: int
     answers: int
-    behind: int | None
+    behind: bool
 
 
 def prune_page(connection: apsw.Connection, now: int, limit: int) -> Pruned:
@@ -36,13 +36,13 @@ def prune_page(connection: apsw.Connection, now: int, limit: int) -> Pruned:
     connection.execute(_DELETE_EXPIRED, (now, limit))
     answers = connection.changes()
     # Some of the page stay, and hide what left behind them
-    behind = end if messages < limit and connection.execute(_BEHIND, (end,)).get else None
-    return Pruned(messages, answers, behind)
+    behind = messages < limit and connection.execute(_BEHIND, (end,)).get
+    return Pruned(messages, answers, bool(behind))
 
 
-def left_behind(connection: apsw.Connection, after: int, limit: int) -> list[tuple[Any, ...]]:
-    """Up to `limit` of the messages behind `after` that have left; it reads all that stay before them."""
-    return connection.execute(_LEFT_BEHIND, (after, limit)).fetchall()
+def left_behind(connection: apsw.Connection, limit: int) -> list[tuple[Any, ...]]:
+    """The first `limit` messages that have left; it reads all that stay before them."""
+    return connection.execute(_LEFT_BEHIND, (limit,)).fetchall()
 
 
 def delete_left(connection: apsw.Connection, left: list[tuple[Any, ...]]) -> int:

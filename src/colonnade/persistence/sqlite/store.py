@@ -153,9 +153,9 @@ class SqliteStore:
         connection = transactions.connection
         page = await transactions.run(lambda: prune_page(connection, now, limit))
         messages = page.messages
-        if (after := page.behind) is not None:
+        if page.behind:
             # Aside: before what has left any number may stay, and commits do not wait until they are passed over
-            left = await self._queries.run(lambda reader: left_behind(reader, after, limit - messages))
+            left = await self._queries.run(lambda reader: left_behind(reader, limit - messages))
             if left:
                 messages += await transactions.run(lambda: delete_left(connection, left))
         return messages + page.answers
