@@ -116,9 +116,10 @@ def _due(message: tuple[Any, ...]) -> DueMessage:
     return DueMessage(row, consumer, _LANES.get(chain, ""), key, envelope, attempts, received_at)
 
 
-# From one stream to the next through the index, however many events each has
 _TIMER_NAMES = "SELECT name FROM timers WHERE name > ? AND name <= ? ORDER BY name LIMIT ?"
 _LAST_SIGN = "\U0010ffff"
+
+# From one stream to the next through the index, however many events each has
 _STREAMS = """
     WITH RECURSIVE found (stream) AS (
         SELECT min(stream) FROM events WHERE stream > ?1
