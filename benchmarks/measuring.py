@@ -69,7 +69,7 @@ class Stopwatch:
     def running(self) -> Iterator[None]:
         """Measure this process while the block runs, and profile this thread where that is asked for."""
         file = os.environ.get(PROFILE_VARIABLE)
-        profile = cProfile.Profile() if file else None
+        profile = cProfile.Profile(time.thread_time) if file else None
         if profile is not None:
             profile.enable()
         started, cpu = time.perf_counter(), time.process_time()

@@ -67,7 +67,7 @@ shop = System(
 def host(target: str, data: str) -> Iterator[tuple[int, int]]:
     """`colonnade up` as a process of its own: its process id and its port, once it answers."""
     profile = os.environ.get(PROFILE_VARIABLE)
-    profiled = ["-m", "cProfile", "-o", profile] if profile else []
+    profiled = ["-m", "benchmarks.profiling", profile] if profile else []
     command = [sys.executable, *profiled, "-m", "colonnade.cli", "up", target, "--port", "0", "--data", data]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None

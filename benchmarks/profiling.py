@@ -1,9 +1,16 @@
-"""Where the CPU of our side goes: a round under cProfile, told function by function."""
+"""Where the CPU of our side goes: a round under cProfile, told function by function.
 
+python -m benchmarks.profiling FILE -m MODULE ARGUMENTS runs a program and leaves its profile in the file.
+"""
+
+import cProfile
 import io
 import pstats
 import re
+import runpy
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,8 +24,8 @@ OURS = r"(colonnade|grocer|benchmarks)/.*\((?!<module>)"
 def profile(measure: Callable[[Path], None]) -> str:
     """The functions of ours that took most, by themselves and with what they called.
 
-    `measure` runs a round that leaves its profile in the file. Times are of the loop's thread and hold what cProfile
-    itself costs: they are for comparing functions. A host's hold its start too.
+    `measure` runs a round that leaves its profile in the file. Times are CPU of the loop's thread and hold what
+    cProfile itself costs: they are for comparing functions. A host's hold its start too.
     """
     told = io.StringIO()
     stats = _stats(measure, told)
@@ -49,3 +56,14 @@ def _stats(measure: Callable[[Path], None], told: io.StringIO) -> pstats.Stats:
 
 def _short(told: str) -> str:
     return re.sub(r"\S*/(?=(site-packages|colonnade|grocer|benchmarks)/)", "", told)
+
+
+if __name__ == "__main__":
+    file, _, module, *arguments = sys.argv[1:]
+    sys.argv = [module, *arguments]
+    # Of this thread's CPU, so that a loop that waits for work is not told as one that works
+    program = cProfile.Profile(time.thread_time)
+    try:
+        program.runcall(runpy.run_module, module, run_name="__main__", alter_sys=True)
+    finally:
+        program.dump_stats(file)

@@ -3,7 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from colonnade.workers.places import BESIDE_REQUESTS, IN_FLIGHT, YOUNG_SECONDS
+import pytest
+
+from colonnade.workers.pace import ALONE_SECONDS
+from colonnade.workers.places import BESIDE_REQUESTS, FRESH_MICROSECONDS, IN_FLIGHT, YOUNG_SECONDS, Places
 from tests.workers.bench import Bench, a_bench
 from tests.workers.hands import commit, delivered
 
@@ -45,3 +48,19 @@ async def test_who_waits_for_the_outside_leaves_room_for_others(tmp_path: Path) 
             await bench.script.until_tried(IN_FLIGHT)
         for gate in bench.script.gates.values():
             gate.set()
+
+
+async def test_a_backlog_that_need_not_rest_waits_for_the_requests_all_the_same(tmp_path: Path) -> None:
+    """While those that began just now are at work none can begin, and it is not looked again and again."""
+    async with a_bench(tmp_path, at_work=False) as bench:
+        await many(bench)
+        bench.clock.advance(FRESH_MICROSECONDS / 1_000_000 + 1)
+        places = Places("work", bench.script, bench.foreground)
+        with bench.foreground.answering():
+            await places.take(bench.store.inbox, bench.clock)
+            bench.clock.advance(ALONE_SECONDS)
+            places.changed = True
+            assert len(await places.take(bench.store.inbox, bench.clock)) == BESIDE_REQUESTS
+            places.changed = True
+            assert await places.take(bench.store.inbox, bench.clock) == []
+            assert places.rest(bench.clock) == pytest.approx(YOUNG_SECONDS)

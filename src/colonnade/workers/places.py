@@ -77,7 +77,7 @@ class Places:
             rests.append(self._pace.rest(now))
         if self._letting_pass:
             rests.append(max((work.since + YOUNG_SECONDS - now for work in self.at_work.values()), default=0.0))
-        return min(rests, default=None)
+        return max(rests, default=None)  # both must be over
 
     async def take(self, inbox: InboxRows, clock: Clock) -> list[AtWork]:
         """The messages to handle next; their places are taken."""
