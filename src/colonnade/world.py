@@ -100,9 +100,9 @@ def uuid_of(sixteen: bytes) -> UUID:
     return made
 
 
-def text_of(id: UUID) -> str:
-    """The identifier as text; msgspec writes one in a third of the time of `str(id)`."""
-    return _encode(id)[1:-1].decode()
+def text_of(id: object) -> str:
+    """What `str(id)` is; of a `UUID`, msgspec writes it in a third of the time."""
+    return _encode(id)[1:-1].decode() if type(id) is UUID else str(id)
 
 
 async def _sleep(seconds: float) -> None:

@@ -125,15 +125,20 @@ async def test_a_step_that_is_left_open_is_answered_when_it_is_settled(tmp_path:
         assert await travel.history() == before
 
 
+async def two_wait_under_one_key(travel: Travel) -> None:
+    """Two steps of one trip, whose outcome is told at once for both."""
+    for seat in ("a", "a*"):
+        travel.clerks.tell(f"book {seat}", "defer")
+    await travel.plan("a a*")
+    await travel.clerks.until_asked("book a")
+    await travel.clerks.until_asked("book a*")
+    await travel.system.settled()
+
+
 async def test_all_who_wait_for_one_outcome_are_answered(tmp_path: Path) -> None:
     """Though they asked under one key, and one after the other."""
     async with travelling(tmp_path) as travel:
-        for seat in ("a", "a*"):
-            travel.clerks.tell(f"book {seat}", "defer")
-        await travel.plan("a a*")
-        await travel.clerks.until_asked("book a")
-        await travel.clerks.until_asked("book a*")
-        await travel.system.settled()
+        await two_wait_under_one_key(travel)
         await travel.execute(Confirm(TRIP, "a", booked=True))
         assert await travel.ended() is End.COMPLETED
 
@@ -141,12 +146,7 @@ async def test_all_who_wait_for_one_outcome_are_answered(tmp_path: Path) -> None
 async def test_all_who_wait_for_one_outcome_are_refused(tmp_path: Path) -> None:
     """None of them counts as left open or done after that: there is nothing to undo."""
     async with travelling(tmp_path) as travel:
-        for seat in ("a", "a*"):
-            travel.clerks.tell(f"book {seat}", "defer")
-        await travel.plan("a a*")
-        await travel.clerks.until_asked("book a")
-        await travel.clerks.until_asked("book a*")
-        await travel.system.settled()
+        await two_wait_under_one_key(travel)
         await travel.execute(Confirm(TRIP, "a", booked=False))
         assert await travel.ended() is End.COMPENSATED
         assert (travel.clerks.asked["unbook a"], travel.clerks.asked["unbook a*"]) == (0, 0)

@@ -1,7 +1,7 @@
 """A worker at its bench: a store, and consumers that do what the test tells them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +119,17 @@ class Bench:
 
     async def _retry(self) -> int:
         return await self.store.inbox.next_due_after(self.clock.micros()) or 0
+
+    async def hold(self, keys: Sequence[str]) -> None:
+        """Put a message of each key into the inbox, that does not end before the test opens its gate."""
+        for key in keys:
+            self.script.gates[key] = asyncio.Event()
+        await commit(self.store, self.world, *(delivered("work", key, f'"{key}"'.encode()) for key in keys))
+
+    def let_go(self) -> None:
+        """Let all messages end."""
+        for gate in self.script.gates.values():
+            gate.set()
 
     async def advance(self, seconds: float) -> None:
         """Let time pass, and the worker look."""

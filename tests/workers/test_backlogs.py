@@ -17,17 +17,8 @@ BACKLOG = 200
 
 async def left_behind(bench: Bench) -> None:
     """A backlog of many lines, received long ago, of which no message ends before the test lets it."""
-    keys = [f"old {number}" for number in range(BACKLOG)]
-    for key in keys:
-        bench.script.gates[key] = asyncio.Event()
-    await commit(bench.store, bench.world, *(delivered("work", key, f'"{key}"'.encode()) for key in keys))
+    await bench.hold([f"old {number}" for number in range(BACKLOG)])
     bench.clock.advance(FRESH_MICROSECONDS / 1_000_000 + 1)
-
-
-def let_go(bench: Bench) -> None:
-    """Let all messages end."""
-    for gate in bench.script.gates.values():
-        gate.set()
 
 
 async def test_a_backlog_begins_in_bursts_with_rests_between(tmp_path: Path) -> None:
@@ -47,7 +38,7 @@ async def test_a_backlog_begins_in_bursts_with_rests_between(tmp_path: Path) -> 
             bench.clock.advance(0.002 * RESTS)
             await bench.script.until_tried(2 * BURST + 1)
             assert bench.script.at_work == BURST
-            let_go(bench)
+            bench.let_go()
 
 
 async def test_a_backlog_never_gets_the_places_of_those_who_come_now(tmp_path: Path) -> None:
@@ -61,14 +52,14 @@ async def test_a_backlog_never_gets_the_places_of_those_who_come_now(tmp_path: P
                 await bench.advance(LONGEST_SECONDS)
             await bench.script.until_tried(IN_FLIGHT - FOR_NEW)
             assert bench.script.at_work == IN_FLIGHT - FOR_NEW
-            let_go(bench)
+            bench.let_go()
 
 
 async def test_all_of_a_backlog_is_done(tmp_path: Path) -> None:
     """Burst after burst, without anything that wakes the worker but the end of its rests."""
     async with a_bench(tmp_path, at_work=False) as bench:
         await left_behind(bench)
-        let_go(bench)
+        bench.let_go()
         async with running(bench.worker.run):
 
             async def none_is_left() -> bool:
@@ -89,7 +80,7 @@ async def test_what_is_tried_again_does_not_wait_for_a_backlog(tmp_path: Path) -
                 await bench.advance_to(await bench.waiting_until())
             await bench.until_done("a", "1")
             assert await bench.store.inbox.unhandled() == BACKLOG
-            let_go(bench)
+            bench.let_go()
 
 
 async def test_a_burst_of_messages_that_came_just_now_is_no_backlog(tmp_path: Path) -> None:
@@ -99,7 +90,7 @@ async def test_a_burst_of_messages_that_came_just_now_is_no_backlog(tmp_path: Pa
             bench.script.gates[f"{number}"] = asyncio.Event()
         await commit(bench.store, bench.world, *(delivered("work", f"{number}", b'"1"') for number in range(BACKLOG)))
         await bench.script.until_tried(IN_FLIGHT)
-        let_go(bench)
+        bench.let_go()
 
 
 @given(st.floats(0.0, 10.0), st.floats(0.0, 1.0))

@@ -1,59 +1,47 @@
 """While requests are being answered, few messages of a consumer are begun beside each other."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from colonnade.workers.pace import ALONE_SECONDS
 from colonnade.workers.places import BESIDE_REQUESTS, FRESH_MICROSECONDS, IN_FLIGHT, YOUNG_SECONDS, Places
-from tests.workers.bench import Bench, a_bench
-from tests.workers.hands import commit, delivered
+from tests.workers.bench import a_bench
 
-MESSAGES = 100
-
-
-async def many(bench: Bench) -> None:
-    """Messages that do not end before the test lets them."""
-    keys = [f"{number}" for number in range(MESSAGES)]
-    for key in keys:
-        bench.script.gates[key] = asyncio.Event()
-    await commit(bench.store, bench.world, *(delivered("work", key, f'"{key}"'.encode()) for key in keys))
+MESSAGES = [f"{number}" for number in range(100)]
 
 
 async def test_few_begin_together_beside_a_request_and_the_next_when_those_are_done(tmp_path: Path) -> None:
     """None is left: when the request is answered all begin that have a place."""
     async with a_bench(tmp_path) as bench:
         with bench.foreground.answering():
-            await many(bench)
+            await bench.hold(MESSAGES)
             for round in range(1, 4):
                 await bench.script.until_tried(round * BESIDE_REQUESTS)
                 assert bench.script.at_work == BESIDE_REQUESTS
                 for said in bench.script.tried[-BESIDE_REQUESTS:]:
                     bench.script.gates[said.strip('"')].set()
         await bench.script.until_tried(3 * BESIDE_REQUESTS + IN_FLIGHT)
-        for gate in bench.script.gates.values():
-            gate.set()
+        bench.let_go()
 
 
 async def test_who_waits_for_the_outside_leaves_room_for_others(tmp_path: Path) -> None:
     """It takes nothing from the requests, whose number and end are not known: others begin though it does not end."""
     async with a_bench(tmp_path) as bench:
         with bench.foreground.answering():
-            await many(bench)
+            await bench.hold(MESSAGES)
             for begun in range(BESIDE_REQUESTS, IN_FLIGHT, BESIDE_REQUESTS):
                 await bench.script.until_tried(begun)
                 assert bench.script.at_work == begun
                 await bench.advance(2 * YOUNG_SECONDS)
             await bench.script.until_tried(IN_FLIGHT)
-        for gate in bench.script.gates.values():
-            gate.set()
+        bench.let_go()
 
 
 async def test_a_backlog_that_need_not_rest_waits_for_the_requests_all_the_same(tmp_path: Path) -> None:
     """While those that began just now are at work none can begin, and it is not looked again and again."""
     async with a_bench(tmp_path, at_work=False) as bench:
-        await many(bench)
+        await bench.hold(MESSAGES)
         bench.clock.advance(FRESH_MICROSECONDS / 1_000_000 + 1)
         places = Places("work", bench.script, bench.foreground)
         with bench.foreground.answering():

@@ -44,4 +44,4 @@ class AggregateKind(Generic[A]):
 
     def stream(self, id: UUID | str | int) -> str:
         """The name of the stream of the aggregate `id`."""
-        return f"{self.category}/{text_of(id) if type(id) is UUID else id}"
+        return f"{self.category}/{text_of(id)}"

@@ -232,8 +232,8 @@ class ServiceApp:
         if isinstance(outcome, Refused):
             return _of_problem(problem_of_refusal(outcome.refusal, self._dispatch.origin(outcome.refusal)))
         if endpoint.creates is not None:
-            id = text_of(outcome.value) if type(outcome.value) is UUID else outcome.value
-            location = scope.get("root_path", "") + endpoint.creates.format(**path, id=id)
+            made = endpoint.creates.format(**path, id=text_of(outcome.value))
+            location = scope.get("root_path", "") + made
             return _Answered(201, _encode({"id": outcome.value}), ((b"location", location.encode()),))
         if outcome.value is None or outcome.deferred is not None:
             return _Answered(204, b"")

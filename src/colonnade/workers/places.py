@@ -54,10 +54,13 @@ class Places:
     """When the longest waiting message was received, if it has not failed."""
     changed: bool = True
     """Whether there may be something to take."""
-    _new: int = 0
     _pace: Pace = field(default_factory=Pace)
     _resting: bool = False
     _letting_pass: bool = False
+
+    @property
+    def _new(self) -> int:
+        return sum(work.new for work in self.at_work.values())
 
     @property
     def _for_backlog(self) -> int:
@@ -66,7 +69,6 @@ class Places:
     def clear(self) -> None:
         """Nothing is handled any more."""
         self.at_work.clear()
-        self._new = 0
         self.changed = True
 
     def rest(self, clock: Clock) -> float | None:
@@ -90,25 +92,24 @@ class Places:
         now = clock.micros()
         longest = await inbox.due(now, free, consumer=self.name, without=self.at_work)
         self.oldest = longest[0].received_at if longest and not longest[0].attempts else None
+        new: Sequence[DueMessage] = ()
         if len(longest) < free:
             self._letting_pass = False
-            return self._begin(longest, (), free, clock.monotonic())
-        if self._letting_pass and longest[0].received_at >= now - FRESH_MICROSECONDS:
-            # Nobody has waited for long, and to look costs more than it brings
-            return self._begin(longest, (), free, clock.monotonic())
-        # Perhaps there are more of them than places
-        again = await inbox.due(now, FOR_RETRIES, consumer=self.name, without=self.at_work, which="again")
-        newest = await inbox.due(now, FOR_NEW, consumer=self.name, without=self.at_work, which="newest")
-        new = [*again, *newest]
-        if longest[0].received_at < now - FRESH_MICROSECONDS:
-            self._resting = True
-            new = [*again, *(each for each in newest if each.received_at >= now - FRESH_MICROSECONDS)]
+            return self._begin(longest, new, free, clock.monotonic())
+        fresh_since = now - FRESH_MICROSECONDS
+        self._resting = longest[0].received_at < fresh_since
+        if self._resting or not self._letting_pass:
+            # There may be more of them than places. Beside requests, to look costs more than it brings to a short line
+            again = await inbox.due(now, FOR_RETRIES, consumer=self.name, without=self.at_work, which="again")
+            newest = await inbox.due(now, FOR_NEW, consumer=self.name, without=self.at_work, which="newest")
+            if self._resting:
+                newest = [each for each in newest if each.received_at >= fresh_since]
+            new = [*again, *newest]
         return self._begin(longest, new, free, clock.monotonic())
 
     def done(self, work: AtWork, clock: Clock) -> None:
         """Its place is free."""
         del self.at_work[work.message.row]
-        self._new -= work.new
         if not work.new:
             self._pace.done(clock.monotonic())
         self.changed = True  # its line may have a new head
@@ -136,6 +137,5 @@ class Places:
             begun.setdefault(message.row, AtWork(message, now, False))
         if self._resting:
             self._pace.begin(now, len(begun) - count, count)
-        self._new += count
         self.at_work |= begun
         return list(begun.values())
