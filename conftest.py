@@ -8,6 +8,8 @@ from hypothesis import settings
 
 import grocer  # noqa: F401
 
+pytest_plugins = ["tests.servers.running"]
+
 # A law promises nothing about time, and a busy machine would break its deadline; pytest's time-out bounds each test.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -11,7 +11,7 @@ import pytest
 
 from colonnade.persistence.sqlite import NewerStore, NotAStore, ReadOnlyStore, SqliteStore, open_sqlite_store
 from colonnade.persistence.sqlite.opening import connect_to_write
-from colonnade.persistence.store import StoreFailed
+from colonnade.persistence.store import QueryFailed
 from colonnade.persistence.unit import Append, NewEvent, Unit
 from colonnade.world import real_world
 
@@ -45,7 +45,7 @@ async def test_a_store_is_one_file_once_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "shop.sqlite3"
     store = await opened(path)
     await append(store)
-    await store.snapshot(lambda connection: None)
+    await store.query([("SELECT 1", ())] * 2)
     assert names(tmp_path) == ["shop.sqlite3", "shop.sqlite3-shm", "shop.sqlite3-wal"]
     await store.close()
     assert names(tmp_path) == ["shop.sqlite3"]
@@ -71,7 +71,7 @@ async def test_a_reader_leaves_nothing_behind(tmp_path: Path, last: str) -> None
     path = await made(tmp_path / "shop.sqlite3")
     writer = await opened(path) if last != "reader alone" else None
     reader = await opened(path, read_only=True)
-    await reader.snapshot(lambda connection: None)
+    await reader.query([("SELECT 1", ())] * 2)
     assert await reader.log.end() == 1
     if writer is not None:
         await append(writer, 1)
@@ -98,8 +98,8 @@ async def test_a_store_that_is_only_read_is_not_written(tmp_path: Path) -> None:
         await reader.define(["CREATE TABLE mine (a INTEGER)"])
     with pytest.raises(ReadOnlyStore, match=sentence):
         await reader.prune(1, 1)
-    with pytest.raises(StoreFailed, match="readonly"):
-        await reader.snapshot(lambda connection: connection.execute("DELETE FROM events"))
+    with pytest.raises(QueryFailed, match="readonly"):
+        await reader.query([("DELETE FROM events", ())])
     assert (await reader.log.end(), await reader.inbox.unhandled()) == (1, 0)
     await reader.close()
 

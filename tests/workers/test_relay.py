@@ -8,8 +8,8 @@ from uuid import UUID
 from colonnade.brokers.broker import Carried
 from colonnade.brokers.memory import MemoryBroker
 from colonnade.observability.health import Severity
+from colonnade.persistence.partitions import partition_of
 from colonnade.persistence.sqlite import SqliteStore
-from colonnade.persistence.sqlite.writer import partition_of
 from colonnade.persistence.store import LeaseLost
 from colonnade.workers.lanes import LANE_ROWS
 from colonnade.workers.relay import LATE_SECONDS, LEASE, LEASE_SECONDS, MARK_SECONDS, Relay

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntFlag
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -44,9 +44,6 @@ __all__ = [
     "VersionConflict",
     "WriteFailed",
 ]
-
-
-R = TypeVar("R")
 
 
 class DataDirectory(msgspec.Struct, frozen=True, gc=False):
@@ -485,9 +482,6 @@ class Store(Protocol):
 
         Values are in the driver's own form, as the types of `dialect` know it. It ends when its caller is cancelled.
         """
-
-    async def snapshot(self, read: Callable[[Any], R]) -> R:  # Any: the engine's own connection
-        """Run `read` off the loop, on one consistent state of the database, with a connection that only reads."""
 
     async def checkpoint(self, projection: str) -> int:
         """The log position up to which a projection has been written; 0 before the first."""

@@ -5,13 +5,11 @@ from uuid import UUID
 
 import apsw
 
+from colonnade.persistence.own_chains import OWN_CHAINS
 from colonnade.persistence.store import AlreadyHandled, NotParked
 from colonnade.persistence.unit import ChainId, Deliver, Discard, Handled, Park, Receive, Retry, Unpark
 
-__all__ = ["OWN_CHAINS", "UNHANDLED", "InboxWriter"]
-
-OWN_CHAINS = {"": 0, "timers": -1, "controls": -2}
-"""The chains of messages that a service sends to itself, by lane; those from others have ids above zero."""
+__all__ = ["UNHANDLED", "InboxWriter"]
 
 UNHANDLED = "SELECT (SELECT count(*) FROM inbox) - (SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL)"
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import apsw
 
+from colonnade.persistence.partitions import PARTITIONS
 from colonnade.persistence.sqlite.decimals import add_decimals
 from colonnade.persistence.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from colonnade.world import World
 
 __all__ = [
-    "PARTITIONS",
     "NewerStore",
     "NotAStore",
     "connect_beside",
@@ -21,9 +21,6 @@ __all__ = [
     "make_store",
     "meta_of",
 ]
-
-PARTITIONS = 8
-"""Into how many partitions the outbox of a new store spreads its keys; fixed when the store is made."""
 
 _BUSY_MILLISECONDS = 1_000
 _CHECKPOINT_PAGES = 2_000

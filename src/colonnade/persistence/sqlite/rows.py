@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import apsw
 
-from colonnade.persistence.sqlite.inbox import OWN_CHAINS, UNHANDLED, InboxWriter
+from colonnade.persistence.own_chains import LANES
+from colonnade.persistence.sqlite.inbox import UNHANDLED, InboxWriter
 from colonnade.persistence.sqlite.transactions import failed
 from colonnade.persistence.store import (
     Chain,
@@ -26,8 +27,6 @@ from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot
 from colonnade.world import uuid_of
 
 __all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answers_of", "deferrals_of"]
-
-_LANES = {chain: lane for lane, chain in OWN_CHAINS.items()}
 
 _EVENT = "position, stream, version, id, name, schema, data, time, correlation, causation, principal"
 
@@ -113,7 +112,7 @@ def _event(row: tuple[Any, ...]) -> StoredEvent:
 
 def _due(message: tuple[Any, ...]) -> DueMessage:
     row, consumer, chain, key, envelope, attempts, received_at = message
-    return DueMessage(row, consumer, _LANES.get(chain, ""), key, envelope, attempts, received_at)
+    return DueMessage(row, consumer, LANES.get(chain, ""), key, envelope, attempts, received_at)
 
 
 _TIMER_NAMES = "SELECT name FROM timers WHERE name > ? AND name <= ? ORDER BY name LIMIT ?"
@@ -313,7 +312,7 @@ class SqliteInbox:
         rows = self._pages.all(sql, parameters)
         return [
             ParkedMessage(
-                row, consumer, _LANES.get(chain, ""), key, envelope, attempts, cause, received_at, parked_at,
+                row, consumer, LANES.get(chain, ""), key, envelope, attempts, cause, received_at, parked_at,
                 bool(held), behind,
             )
             for row, consumer, chain, key, envelope, attempts, cause, received_at, parked_at, held, behind in rows

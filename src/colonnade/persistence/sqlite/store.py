@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import apsw
@@ -41,8 +41,6 @@ from colonnade.persistence.unit import Unit
 from colonnade.world import World
 
 __all__ = ["ReadOnlyStore", "SqliteStore", "open_sqlite_store"]
-
-R = TypeVar("R")
 
 
 class ReadOnlyStore(StoreFailed):
@@ -166,10 +164,6 @@ class SqliteStore:
         if self._closed:
             raise StoreClosed
         return self._transactions
-
-    async def snapshot(self, read: Callable[[Any], R]) -> R:
-        """Run `read` in a reading thread, on one consistent state of the database."""
-        return await self._queries.run(read)
 
     async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
         """The rows of each of `statements`, all read in one snapshot; by a thread of its own when that takes long."""

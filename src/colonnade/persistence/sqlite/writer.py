@@ -1,10 +1,11 @@
 """The one writer of a SQLite store: checks and applies the units of a batch in one transaction."""
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from colonnade.persistence.coalescing import Written
+from colonnade.persistence.partitions import partition_of
+from colonnade.persistence.sizes import check_size
 from colonnade.persistence.sqlite.inbox import InboxWriter
 from colonnade.persistence.sqlite.statements import WriteStatements
 from colonnade.persistence.sqlite.transactions import DRIVER_ERRORS, Transactions, failed
@@ -41,10 +42,7 @@ from colonnade.persistence.unit import (
     Unpark,
 )
 
-__all__ = ["MESSAGE_LIMIT_BYTES", "SqliteWriter", "partition_of"]
-
-MESSAGE_LIMIT_BYTES = 256 * 1024
-"""The largest envelope that may leave a service: what every broker can carry."""
+__all__ = ["SqliteWriter"]
 
 _VERSIONS_REMEMBERED = 20_000
 
@@ -54,11 +52,6 @@ _VERSION = "SELECT coalesce(max(version), 0) FROM events WHERE stream = ?"
 
 # As numbers: an effect that joins flags takes a microsecond for it
 _EVENTS, _OUTBOX = Touched.EVENTS.value, Touched.OUTBOX.value
-
-
-def partition_of(key: str, partitions: int) -> int:
-    """The partition of a key: stable over processes and versions of Python."""
-    return zlib.crc32(key.encode()) % partitions
 
 
 class _UnitFailed(Exception):
@@ -88,8 +81,8 @@ class SqliteWriter:
         transactions.when_rolled_back(self._forget)
         # What can lose is looked at before anything of its unit is written
         self._checks: Mapping[type[Any], Callable[[Any, Unit], None]] = {
-            Publish: self._check_size,
-            Deliver: self._check_size,
+            Publish: _check_size,
+            Deliver: _check_size,
             Handled: self._check_waiting,
             Retry: self._check_waiting,
             Park: self._check_waiting,
@@ -98,7 +91,7 @@ class SqliteWriter:
             Answer: self._check_answer,
             Receive: self._check_chain,
             Advance: self._check_checkpoint,
-            ArmTimer: self._check_timer,
+            ArmTimer: _check_size,
             DisarmTimer: self._check_armed,
         }
         inbox = self.inbox
@@ -236,13 +229,6 @@ class SqliteWriter:
         if epoch != fence.epoch:
             raise LeaseLost(fence.lease, fence.epoch)
 
-    def _check_size(self, effect: Publish | Deliver, unit: Unit) -> None:
-        if len(effect.envelope) > MESSAGE_LIMIT_BYTES:
-            raise MessageTooLarge(f"A message of {effect.key}", len(effect.envelope), MESSAGE_LIMIT_BYTES)
-
-    def _check_timer(self, effect: ArmTimer, unit: Unit) -> None:
-        self._check_size(effect.message, unit)
-
     def _check_armed(self, effect: DisarmTimer, unit: Unit) -> None:
         if effect.due is None:
             return
@@ -258,8 +244,7 @@ class SqliteWriter:
             raise NotParked(effect.row)
 
     def _check_edited(self, effect: Unpark, unit: Unit) -> None:
-        if effect.envelope is not None and len(effect.envelope) > MESSAGE_LIMIT_BYTES:
-            raise MessageTooLarge(f"Message {effect.row}", len(effect.envelope), MESSAGE_LIMIT_BYTES)
+        check_size(effect)
         self._check_parked(effect, unit)
 
     def _check_answer(self, effect: Answer, unit: Unit) -> None:
@@ -302,6 +287,10 @@ class SqliteWriter:
         self._outbox_end += 1
         partition = partition_of(effect.key, self._partitions)
         self._outbox.append((self._outbox_end, effect.topic, partition, effect.key, effect.id.bytes, effect.envelope))
+
+
+def _check_size(effect: Publish | Deliver | ArmTimer, unit: Unit) -> None:
+    check_size(effect)
 
 
 def _joined(parts: Sequence[Written]) -> Written:

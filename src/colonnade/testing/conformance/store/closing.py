@@ -23,7 +23,6 @@ ASKED: dict[str, Callable[[Store], Awaitable[object]]] = {
     "define": lambda store: store.define(["CREATE TABLE late (a INTEGER)"]),
     "prune": lambda store: store.prune(NOW, 1),
     "query": lambda store: store.query([("SELECT 1", ())]),
-    "snapshot": lambda store: store.snapshot(lambda connection: 1),
 }
 
 
@@ -49,10 +48,10 @@ class ClosingSuite(StoreSuite):
         async with self.empty_database() as database:
             store = await database()
             query = asyncio.ensure_future(store.query([("SELECT 1", ())]))
-            snapshot = asyncio.ensure_future(store.snapshot(lambda connection: 7))
+            several = asyncio.ensure_future(store.query([("SELECT 7", ())] * 2))
             await WORLD.sleep(0)
             await store.close()
-            assert (await query, await snapshot) == ([[(1,)]], 7)
+            assert (await query, await several) == ([[(1,)]], [[(7,)]] * 2)
 
     async def test_a_close_that_was_cancelled_can_be_done_again(self) -> None:
         """However far it had come: what was taken is committed, and the database opens again."""

@@ -17,7 +17,7 @@ from colonnade.persistence.unit import (
     Relayed,
     Settle,
 )
-from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, append, commit, numbers, sale, unit
+from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, commit, numbers, sale
 
 __all__ = ["OutgoingSuite"]
 
@@ -201,16 +201,3 @@ class OutgoingSuite(StoreSuite):
                 await store.query([("SELECT * FROM kept", ())])
             await store.define(["CREATE TABLE kept (a INTEGER)"])
             assert await store.query([("SELECT * FROM kept", ())]) == [[]]
-
-    async def test_a_snapshot_reads_one_state_off_the_loop(self) -> None:
-        """What the function returns is handed over; what it raises, too."""
-        async with self.store() as store:
-            await commit(store, append("Sale/1", 0))
-            assert await store.snapshot(lambda connection: 7) == 7
-
-            def fail(connection: object) -> None:
-                raise KeyError("mine")
-
-            with pytest.raises(KeyError, match="mine"):
-                await store.snapshot(fail)
-            assert (await store.commit(unit())).position == await store.log.end()

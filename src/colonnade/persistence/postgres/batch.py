@@ -1,0 +1,314 @@
+"""Units of work as one statement: a call of a function for each kind of effect, over all units at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from colonnade.persistence.own_chains import OWN_CHAINS
+from colonnade.persistence.partitions import partition_of
+from colonnade.persistence.store import Touched
+from colonnade.persistence.unit import (
+    Advance,
+    Answer,
+    Append,
+    ArmTimer,
+    Defer,
+    Deliver,
+    DisarmTimer,
+    Discard,
+    Fence,
+    Forget,
+    Handled,
+    KeepAside,
+    Park,
+    Publish,
+    Receive,
+    Relayed,
+    Retry,
+    Settle,
+    Snapshot,
+    Unit,
+    Unpark,
+)
+
+__all__ = ["Batch"]
+
+# In this order, whatever the order of the effects: who has been answered, overtaken or handled is told that rather
+# than that a stream has moved, and positions, which hold the horizon of readers, are drawn last.
+_FUNCTIONS: Mapping[str, int] = {
+    "hold_leases": 3,
+    "keep_answers": 6,
+    "advance_checkpoints": 4,
+    "handle_messages": 2,
+    "retry_messages": 5,
+    "park_message": 6,
+    "unpark_message": 3,
+    "discard_message": 2,
+    "disarm_timers": 3,
+    "receive_messages": 17,
+    "expect_versions": 3,
+    "forget_answers": 1,
+    "mark_relayed": 3,
+    "keep_snapshots": 4,
+    "keep_aside": 4,
+    "arm_timers": 8,
+    "defer_replies": 3,
+    "settle_replies": 3,
+    "deliver_messages": 5,
+    "append_events": 12,
+    "publish_messages": 5,
+}
+"""How many arguments each function takes beside what it hands on."""
+
+_PLACES = {name: place for place, name in enumerate(_FUNCTIONS)}
+_DRAWING = frozenset({"append_events", "publish_messages"})
+
+
+@cache
+def _call(schema: str, names: tuple[str, ...], *, newest: bool) -> str:
+    # Nested, since the arguments of a function are there before it runs: the order is certain
+    call, number = f'"{schema}".begin_units($1)', 1
+    for name in names:
+        arguments = [f"${number + place + 1}" for place in range(_FUNCTIONS[name])]
+        number += len(arguments)
+        call = f'"{schema}".{name}({", ".join([call, *arguments])})'
+    if newest:
+        call = f'"{schema}".newest_position({call})'
+    return f"SELECT {call}"
+
+
+class Batch:
+    """Collects the effects of units; no two of them may want the same row."""
+
+    def __init__(self, schema: str, partitions: int) -> None:
+        self._schema = schema
+        self._partitions = partitions
+        self._columns: dict[str, list[Any]] = {}
+        self._units = 0
+        self._last_event: list[int | None] = []
+        self.touched = 0
+        """What it adds to, as a number: joining flags takes a microsecond."""
+        self.drawn = 0
+        """How many positions it draws."""
+        self.rows = 0
+        """How many rows it adds to the inbox."""
+        self._appliers: Mapping[type[Any], Callable[[Any, Unit, int], None]] = {
+            Append: self._append,
+            Publish: self._publish,
+            Deliver: self._deliver,
+            Handled: self._handled,
+            Retry: self._retry,
+            Park: self._park,
+            Unpark: self._unpark,
+            Discard: self._discard,
+            Receive: self._receive,
+            Relayed: self._relayed,
+            KeepAside: self._keep_aside,
+            ArmTimer: self._arm,
+            DisarmTimer: self._disarm,
+            Answer: self._answer,
+            Forget: self._forget,
+            Snapshot: self._snapshot,
+            Advance: self._advance,
+            Defer: self._defer,
+            Settle: self._settle,
+        }
+
+    def add(self, unit: Unit) -> None:
+        """Add all effects of a unit but its SQL; its place in the batch is how many came before."""
+        number = self._begin(unit)
+        appliers = self._appliers
+        for effect in unit.effects:
+            apply = appliers.get(type(effect))
+            if apply is not None:  # SQL is run by itself
+                apply(effect, unit, number)
+
+    def add_effect(self, effect: Any, unit: Unit) -> None:
+        """Add one effect of a unit, and nothing else of it."""
+        self._appliers[type(effect)](effect, unit, self._begin(None))
+
+    def _begin(self, unit: Unit | None) -> int:
+        number = self._units
+        self._units += 1
+        self._last_event.append(None)
+        if unit is not None and unit.fence is not None:
+            self.hold(unit.fence, number)
+        return number
+
+    def hold(self, fence: Fence, number: int = 0) -> None:
+        """Let nothing be committed when the lease has another epoch."""
+        units, names, epochs = self._of("hold_leases")
+        units.append(number)
+        names.append(fence.lease)
+        epochs.append(fence.epoch)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to be called."""
+        return not self._columns
+
+    def statement(self, lock_milliseconds: int) -> tuple[str, list[Any]]:
+        """The statement and its arguments; it returns positions for `position_of`."""
+        columns = self._columns
+        names = tuple(sorted(columns, key=_PLACES.__getitem__))
+        arguments: list[Any] = [lock_milliseconds]
+        for name in names:
+            arguments += columns[name]
+        return _call(self._schema, names, newest="append_events" not in columns), arguments
+
+    def split(self) -> tuple["Batch", "Batch"]:
+        """What checks and changes, and what draws positions: for SQL to be run between the two."""
+        first, second = Batch(self._schema, self._partitions), Batch(self._schema, self._partitions)
+        first._columns = {name: columns for name, columns in self._columns.items() if name not in _DRAWING}
+        second._columns = {name: columns for name, columns in self._columns.items() if name in _DRAWING}
+        return first, second
+
+    def position_of(self, number: int, drawn: Sequence[int]) -> int:
+        """The position of a unit's last event, or of the log's end when it has none."""
+        place = self._last_event[number]
+        return drawn[-1 if place is None else place]
+
+    def _of(self, name: str) -> list[Any]:
+        columns = self._columns.get(name)
+        if columns is None:
+            columns = self._columns[name] = [[] for _ in range(_FUNCTIONS[name])]
+        return columns
+
+    def _append(self, effect: Append, unit: Unit, number: int) -> None:
+        if not effect.events:
+            for column, value in zip(
+                self._of("expect_versions"), (number, effect.stream, effect.expected), strict=True
+            ):
+                column.append(value)
+            return
+        (
+            units, streams, expected, versions, ids, names, schemas, datas, times, correlations, causations, principals,
+        ) = self._of("append_events")  # fmt: skip
+        version = before = effect.expected
+        for event in effect.events:
+            version += 1
+            units.append(number)
+            streams.append(effect.stream)
+            expected.append(before)
+            versions.append(version)
+            ids.append(event.id)
+            names.append(event.name)
+            schemas.append(event.schema)
+            datas.append(event.data)
+            times.append(unit.time)
+            correlations.append(unit.correlation_id)
+            causations.append(unit.causation_id)
+            principals.append(unit.principal)
+        self._last_event[number] = len(units) - 1
+        self.drawn += len(effect.events)
+        self.touched |= _EVENTS
+
+    def _publish(self, effect: Publish, unit: Unit, number: int) -> None:
+        topics, partitions, keys, ids, envelopes = self._of("publish_messages")
+        topics.append(effect.topic)
+        partitions.append(partition_of(effect.key, self._partitions))
+        keys.append(effect.key)
+        ids.append(effect.id)
+        envelopes.append(effect.envelope)
+        self.drawn += 1
+        self.touched |= _OUTBOX
+
+    def _deliver(self, effect: Deliver, unit: Unit, number: int) -> None:
+        lanes, consumers, keys, envelopes, times = self._of("deliver_messages")
+        lanes.append(OWN_CHAINS[effect.lane])
+        consumers.append(effect.consumer)
+        keys.append(effect.key)
+        envelopes.append(effect.envelope)
+        times.append(unit.time)
+        self.rows += 1
+        self.touched |= _INBOX
+
+    def _handled(self, effect: Handled, unit: Unit, number: int) -> None:
+        units, rows = self._of("handle_messages")
+        units.append(number)
+        rows.append(effect.row)
+
+    def _retry(self, effect: Retry, unit: Unit, number: int) -> None:
+        self._row("retry_messages", number, effect.row, effect.attempts, effect.not_before, effect.cause)
+        self.touched |= _INBOX
+
+    def _park(self, effect: Park, unit: Unit, number: int) -> None:
+        values = [number, effect.row, effect.attempts, effect.cause, effect.hold, unit.time]
+        self._columns["park_message"] = values
+
+    def _unpark(self, effect: Unpark, unit: Unit, number: int) -> None:
+        self._columns["unpark_message"] = [number, effect.row, effect.envelope]
+        self.touched |= _INBOX
+
+    def _discard(self, effect: Discard, unit: Unit, number: int) -> None:
+        self._columns["discard_message"] = [number, effect.row]
+        self.touched |= _INBOX
+
+    def _receive(self, effect: Receive, unit: Unit, number: int) -> None:
+        columns = self._of("receive_messages")
+        chain = effect.chain
+        marks = (number, chain.source, chain.history, chain.topic, chain.partition, effect.expected, effect.received)
+        for column, mark in zip(columns, marks, strict=False):
+            column.append(mark)
+        place = len(columns[0])
+        of_chain, seqs, prevs, consumers, keys, complete, envelopes, times, completed_of, completed = columns[7:]
+        for message in effect.messages:
+            of_chain.append(place)
+            seqs.append(message.seq)
+            prevs.append(message.prev)
+            consumers.append(message.consumer)
+            keys.append(message.key)
+            complete.append(message.ready)
+            envelopes.append(message.envelope)
+            times.append(unit.time)
+        for seq in effect.completed:
+            completed_of.append(place)
+            completed.append(seq)
+        self.rows += len(effect.messages)
+        self.touched |= _INBOX
+
+    def _relayed(self, effect: Relayed, unit: Unit, number: int) -> None:
+        self._row("mark_relayed", effect.topic, effect.partition, effect.seq)
+
+    def _keep_aside(self, effect: KeepAside, unit: Unit, number: int) -> None:
+        self._row("keep_aside", effect.origin, effect.reason, effect.data, unit.time)
+
+    def _arm(self, effect: ArmTimer, unit: Unit, number: int) -> None:
+        message = effect.message
+        kept: tuple[object, ...]
+        if isinstance(message, Deliver):
+            kept = ("deliver", message.consumer, message.key, message.lane, None, message.envelope)
+        else:
+            kept = ("publish", message.topic, message.key, "", message.id, message.envelope)
+        self._row("arm_timers", effect.name, effect.due, *kept)
+        self.touched |= _TIMERS
+
+    def _disarm(self, effect: DisarmTimer, unit: Unit, number: int) -> None:
+        self._row("disarm_timers", number, effect.name, effect.due)
+
+    def _answer(self, effect: Answer, unit: Unit, number: int) -> None:
+        self._row("keep_answers", number, effect.scope, effect.fingerprint, effect.response, effect.expires, unit.time)
+
+    def _forget(self, effect: Forget, unit: Unit, number: int) -> None:
+        self._row("forget_answers", effect.scope)
+
+    def _snapshot(self, effect: Snapshot, unit: Unit, number: int) -> None:
+        self._row("keep_snapshots", effect.stream, effect.version, effect.schema, effect.data)
+
+    def _advance(self, effect: Advance, unit: Unit, number: int) -> None:
+        self._row("advance_checkpoints", number, effect.projection, effect.before, effect.after)
+        self.touched |= _CHECKPOINTS
+
+    def _defer(self, effect: Defer, unit: Unit, number: int) -> None:
+        self._row("defer_replies", effect.key, effect.reply_to, effect.reply_key)
+
+    def _settle(self, effect: Settle, unit: Unit, number: int) -> None:
+        self._row("settle_replies", effect.key, effect.reply_to, effect.reply_key)
+
+    def _row(self, name: str, *values: object) -> None:
+        for column, value in zip(self._of(name), values, strict=True):
+            column.append(value)
+
+
+_EVENTS, _OUTBOX, _INBOX = Touched.EVENTS.value, Touched.OUTBOX.value, Touched.INBOX.value
+_TIMERS, _CHECKPOINTS = Touched.TIMERS.value, Touched.CHECKPOINTS.value

@@ -1,0 +1,194 @@
+"""The connections of one instance to its database: two that write, four that read, each kept for good.
+
+None of them is ever reset, since none is handed to strangers. One that breaks is made anew when it is needed next.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol, cast
+from uuid import UUID
+
+import asyncpg
+
+from colonnade.persistence.postgres.failures import DRIVER_ERRORS
+from colonnade.persistence.store import StoreClosed, StoreFailed
+from colonnade.world import uuid_of
+
+__all__ = ["READERS", "WRITERS", "Connection", "Connections", "Link", "name_of"]
+
+WRITERS = 2
+READERS = 4
+QUERYING = 3
+"""So many readers answer queries at the same time: one is always left for the store's own pages."""
+
+CONNECT_SECONDS = 10.0
+_STATEMENTS_CACHED = 500
+
+
+class Connection(Protocol):
+    """What is used of the driver's connection, which has no types of its own."""
+
+    async def execute(self, sql: str, *values: Any) -> str:
+        """Run a statement; its status, like `UPDATE 1`."""
+
+    async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each of `rows`."""
+
+    async def fetch(self, sql: str, *values: Any) -> Sequence[Any]:
+        """All rows."""
+
+    async def fetchmany(self, sql: str, rows: Iterable[Sequence[Any]]) -> Sequence[Any]:
+        """All rows of a statement that is run for each of `rows`."""
+
+    async def fetchrow(self, sql: str, *values: Any) -> Any:
+        """The first row, or None."""
+
+    async def fetchval(self, sql: str, *values: Any) -> Any:
+        """The first row's first value, or None."""
+
+    def transaction(self, *, isolation: str | None = None, readonly: bool = False) -> AbstractAsyncContextManager[None]:
+        """A transaction around a block."""
+
+    async def add_listener(self, channel: str, listener: Callable[[Any, int, str, object], None]) -> None:
+        """Call `listener` with every notification."""
+
+    def add_termination_listener(self, listener: Callable[[Any], None]) -> None:
+        """Call `listener` when the connection is gone."""
+
+    def is_closed(self) -> bool:
+        """Whether it is of no use any more."""
+
+    async def close(self) -> None:
+        """Say goodbye to the server."""
+
+    def terminate(self) -> None:
+        """Close without a word."""
+
+
+_SETTINGS = {
+    # What is run is short: compiling it to machine code takes longer than running it
+    "jit": "off",
+    "TimeZone": "UTC",
+}
+
+
+def name_of(url: str, schema: str) -> str:
+    """How a store is named to people: without user and password."""
+    where = url.rsplit("@", 1)[-1].split("?", 1)[0].removeprefix("postgresql://").removeprefix("postgres://")
+    return f"{where}#{schema}"
+
+
+class Link:
+    """One connection, one user at a time."""
+
+    def __init__(self, url: str, name: str, settings: Mapping[str, str]) -> None:
+        self._url = url
+        self._name = name
+        self._settings = {**_SETTINGS, **settings}
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[Connection]:
+        """The connection, for one's own; raises `StoreFailed` when it cannot be made, `StoreClosed`."""
+        async with self._turn:
+            yield await self._connected()
+
+    async def _connected(self) -> Connection:
+        if self._closed:
+            raise StoreClosed
+        connection: Connection | None = self._connection
+        if connection is None or connection.is_closed():
+            try:
+                connection = self._connection = await connect(self._url, self._settings)
+            except DRIVER_ERRORS as error:
+                raise StoreFailed(self._name, f"{type(error).__name__}: {error}") from error
+        return connection
+
+    async def close(self) -> None:
+        """Close it when who has it is done."""
+        async with self._turn:
+            self._closed = True
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await end(connection)
+
+
+class Connections:
+    """All but the listener's."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.name = name_of(url, schema)
+        path = {"search_path": f'"{schema}"'}
+        self.writers = [Link(url, self.name, path) for _ in range(WRITERS)]
+        self._reading = {**path, "default_transaction_read_only": "on"}
+        self._readers = [Link(url, self.name, self._reading) for _ in range(READERS)]
+        self._idle = list(self._readers)
+        self._free = asyncio.Semaphore(READERS)
+        self._free_for_queries = asyncio.Semaphore(QUERYING)
+        self._closed = False
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Connection]:
+        """A connection that only reads; raises `StoreFailed`, `StoreClosed`."""
+        if self._closed:
+            raise StoreClosed
+        async with self._free:
+            link = self._idle.pop()  # the one used last: its statements are prepared
+            try:
+                async with link.held() as connection:
+                    yield connection
+            finally:
+                self._idle.append(link)
+
+    @asynccontextmanager
+    async def query_reader(self) -> AsyncIterator[Connection]:
+        """One for what may take long."""
+        if self._closed:
+            raise StoreClosed
+        async with self._free_for_queries, self.reader() as connection:
+            yield connection
+
+    async def close_readers(self) -> None:
+        """Let what is being read end, and close."""
+        self._closed = True
+        for link in self._readers:
+            await link.close()
+
+    async def close_writers(self) -> None:
+        """Let what is being written end, and close."""
+        for link in self.writers:
+            await link.close()
+
+
+async def connect(url: str, settings: Mapping[str, str]) -> Connection:
+    """A new connection; raises one of `DRIVER_ERRORS`."""
+    connection: Connection = await asyncpg.connect(
+        url,
+        timeout=CONNECT_SECONDS,
+        server_settings=dict(settings),
+        statement_cache_size=_STATEMENTS_CACHED,
+        max_cached_statement_lifetime=0,
+    )
+    # The driver's own UUID is a subclass that encoders do not know
+    await cast(Any, connection).set_type_codec(
+        "uuid", schema="pg_catalog", encoder=_sixteen, decoder=uuid_of, format="binary"
+    )
+    return connection
+
+
+async def end(connection: Connection) -> None:
+    """Close a connection that may be broken."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await connection.close()
+    except DRIVER_ERRORS:
+        connection.terminate()
+
+
+def _sixteen(value: Any) -> bytes:
+    if isinstance(value, UUID):
+        return value.bytes
+    raise TypeError(f"{value!r} is no UUID")

@@ -1,0 +1,119 @@
+"""The log, read under the horizon; loads that are asked for at the same time are one statement."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from colonnade.persistence.postgres.rows import Pages
+from colonnade.persistence.store import Loaded, StoredEvent, StoredMessage
+from colonnade.persistence.unit import Snapshot
+
+__all__ = ["PostgresLog"]
+
+_EVENT = "position, stream, version, id, name, schema, data, time, correlation, causation, principal"
+
+# The snapshot of each stream, which has no name, then the events after it
+_LOAD = """
+    WITH wanted AS MATERIALIZED (
+        SELECT w.place, w.stream, s.version, s.schema, s.data
+        FROM unnest($1::text[], $2::boolean[]) WITH ORDINALITY AS w (stream, snapshots, place)
+        LEFT JOIN {s}.snapshots s ON w.snapshots AND s.stream = w.stream
+    )
+    SELECT w.place, w.version, NULL AS name, w.schema, w.data FROM wanted w WHERE w.version IS NOT NULL
+    UNION ALL
+    SELECT w.place, e.version, e.name, e.schema, e.data FROM wanted w CROSS JOIN LATERAL (
+        SELECT e.version, e.name, e.schema, e.data FROM {s}.events e
+        WHERE e.stream = w.stream AND e.version > coalesce(w.version, 0) ORDER BY e.version
+    ) e
+    ORDER BY 1, 2
+"""
+
+# From one stream to the next through the index, however many events each has
+_STREAMS = """
+    WITH RECURSIVE found (stream) AS (
+        (SELECT e.stream FROM {s}.events e WHERE e.stream > $1 ORDER BY e.stream LIMIT 1)
+        UNION ALL
+        SELECT (SELECT e.stream FROM {s}.events e WHERE e.stream > found.stream ORDER BY e.stream LIMIT 1)
+        FROM found WHERE found.stream < $3
+    )
+    SELECT stream FROM found WHERE stream < $3 LIMIT $2
+"""
+
+LOADED_TOGETHER = 64
+"""The most streams in one load."""
+
+
+class PostgresLog:
+    """The events of a service, in the order of their positions; readers never skip."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        on = pages.on
+        self._load = on(_LOAD)
+        self._read = on(f"SELECT {_EVENT} FROM {{s}}.read_log($1, $2, $3)")
+        self._end = on("SELECT {s}.log_end()")
+        self._stream = on(
+            f"SELECT {_EVENT} FROM {{s}}.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
+        )
+        self._streams = on(_STREAMS)
+        self._asked: list[tuple[str, bool, asyncio.Future[Loaded]]] = []
+        self._loading: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    async def load(self, streams: Sequence[str], *, snapshots: bool) -> Sequence[Loaded]:
+        """What the aggregates of `streams` are rebuilt from, in their order."""
+        if not streams:
+            return []
+        if not self._asked:
+            # When this turn of the loop is over, so that all who are about to load go together
+            self._loop.call_soon(self._load_asked)
+        futures: list[asyncio.Future[Loaded]] = [self._loop.create_future() for _ in streams]
+        self._asked += [(stream, snapshots, future) for stream, future in zip(streams, futures, strict=True)]
+        return await asyncio.gather(*futures) if len(futures) > 1 else [await futures[0]]
+
+    def _load_asked(self) -> None:
+        asked, self._asked = self._asked, []
+        for first in range(0, len(asked), LOADED_TOGETHER):
+            task = self._loop.create_task(self._load_together(asked[first : first + LOADED_TOGETHER]))
+            self._loading.add(task)
+            task.add_done_callback(self._loading.discard)
+
+    async def _load_together(self, asked: Sequence[tuple[str, bool, asyncio.Future[Loaded]]]) -> None:
+        snapshots: list[Snapshot | None] = [None] * len(asked)
+        events: list[list[StoredMessage]] = [[] for _ in asked]
+        try:
+            rows = await self._pages.all(
+                self._load, [stream for stream, _, _ in asked], [wanted for _, wanted, _ in asked]
+            )
+        except Exception as error:
+            for _, _, future in asked:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for place, version, name, schema, data in rows:
+            if name is None:
+                snapshots[place - 1] = Snapshot(asked[place - 1][0], version, schema, data)
+            else:
+                events[place - 1].append(StoredMessage(name, schema, data))
+        for (_, _, future), snapshot, found in zip(asked, snapshots, events, strict=True):
+            if not future.done():  # who asked may have gone
+                future.set_result(Loaded(snapshot, found))
+
+    async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:
+        """Up to `limit` events of `stream` whose version is above `after`, oldest first."""
+        return [StoredEvent(*row) for row in await self._pages.all(self._stream, stream, after, limit)]
+
+    async def read(self, after: int = 0, limit: int = 256, names: Collection[str] | None = None) -> list[StoredEvent]:
+        """Up to `limit` events whose position is above `after`, of the given stored names or of all."""
+        named = None if names is None else sorted(set(names))
+        return [StoredEvent(*row) for row in await self._pages.all(self._read, after, limit, named)]
+
+    async def streams(self, category: str, after: str = "", limit: int = 256) -> list[str]:
+        """Up to `limit` names of streams of `category` above `after`, in their order."""
+        first = max(after, f"{category}/")
+        rows = await self._pages.all(self._streams, first, limit, f"{category}0")  # "0" follows "/" in ASCII
+        return [stream for (stream,) in rows]
+
+    async def end(self) -> int:
+        """The position of the last event that readers may see; 0 for an empty log."""
+        end: int = await self._pages.value(self._end)
+        return end

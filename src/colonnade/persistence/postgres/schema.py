@@ -1,0 +1,64 @@
+"""How the tables of a store are made, told from others, and checked."""
+
+from importlib.resources import files
+from typing import NamedTuple
+from uuid import UUID
+
+from colonnade.persistence.partitions import PARTITIONS
+from colonnade.persistence.postgres.connections import Connection
+from colonnade.persistence.store import StoreFailed
+from colonnade.world import World
+
+__all__ = ["SCHEMA_VERSION", "Identity", "UnfitSchema", "make_or_check"]
+
+SCHEMA_VERSION = 1
+
+OLDEST_CODE = 1
+"""The oldest version whose code may use tables of this one."""
+
+_PARTS = ("tables", "log", "inbox", "effects")
+
+
+class UnfitSchema(StoreFailed):
+    """The schema's tables are not those that this code knows."""
+
+
+class Identity(NamedTuple):
+    """What was fixed when a store was made."""
+
+    history: UUID
+    partitions: int
+
+
+async def make_or_check(connection: Connection, schema: str, name: str, world: World) -> Identity:
+    """Make the tables of a new store, whole or not at all; raises `UnfitSchema`.
+
+    Of several processes that begin at the same time one makes them, and the others wait.
+    """
+    await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"colonnade {schema}")
+    try:
+        if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".store') is None:
+            await _make(connection, schema, world)
+        row = await connection.fetchrow(f'SELECT history, partitions, version, oldest_code FROM "{schema}".store')
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", f"colonnade {schema}")
+    if row is None:
+        raise UnfitSchema(name, "its table `store` is empty; restore it, or name another database")
+    if row["oldest_code"] > SCHEMA_VERSION:
+        raise UnfitSchema(
+            name,
+            f"its tables have version {row['version']} and need code of version {row['oldest_code']} or newer, this is "
+            f"{SCHEMA_VERSION}; use the newer Colonnade",
+        )
+    return Identity(row["history"], row["partitions"])
+
+
+async def _make(connection: Connection, schema: str, world: World) -> None:
+    async with connection.transaction():
+        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        await connection.execute(f'SET LOCAL search_path = "{schema}"')
+        for part in _PARTS:
+            await connection.execute(files(__package__).joinpath("sql", f"{part}.sql").read_text())
+        await connection.execute(
+            "INSERT INTO store VALUES ($1, $2, $3, $4)", world.ids.new(), PARTITIONS, SCHEMA_VERSION, OLDEST_CODE
+        )

@@ -1,0 +1,161 @@
+-- The other effects of units, each a statement over all units of a batch.
+
+-- Wait for a lock no longer than this, so that a batch never stands still behind one of its units.
+CREATE FUNCTION begin_units(milliseconds integer) RETURNS bigint[] LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', milliseconds::text, true);
+    RETURN NULL;
+END $$;
+
+-- The answer of a unit that adds no event.
+CREATE FUNCTION newest_position(before bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN ARRAY[(SELECT coalesce(max(e.position), 0) FROM events e)];
+END $$;
+
+-- An owner that was overtaken commits nothing, and nobody overtakes before this has committed.
+CREATE FUNCTION hold_leases(before bigint[], units integer[], names text[], epochs bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    losses json;
+BEGIN
+    PERFORM FROM leases l WHERE l.name = ANY (names) ORDER BY l.name FOR SHARE;
+    SELECT json_agg(json_build_array(g.unit, g.name, g.epoch)) INTO losses
+    FROM unnest(units, names, epochs) AS g (unit, name, epoch)
+    WHERE NOT EXISTS (SELECT FROM leases l WHERE l.name = g.name AND l.epoch = g.epoch);
+    IF losses IS NOT NULL THEN
+        PERFORM lose('CLLEA', losses);
+    END IF;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION keep_answers(
+    before bigint[], units integer[], scopes text[], fingerprints bytea[], responses bytea[], ends bigint[], times bigint[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    kept text[];
+BEGIN
+    DELETE FROM answers a USING unnest(scopes, times) AS g (scope, time) WHERE a.scope = g.scope AND a.expires <= g.time;
+    WITH added AS (
+        INSERT INTO answers AS a
+        SELECT * FROM unnest(scopes, fingerprints, responses, ends) AS g (scope, fingerprint, response, expires)
+        ORDER BY g.scope ON CONFLICT (scope) DO NOTHING RETURNING a.scope
+    )
+    SELECT array_agg(d.scope) INTO kept FROM added d;
+    IF coalesce(cardinality(kept), 0) < cardinality(scopes) THEN
+        PERFORM lose('CLANS', (
+            SELECT json_agg(json_build_array(g.unit, g.scope, encode(a.fingerprint, 'hex'), encode(a.response, 'hex')))
+            FROM unnest(units, scopes) AS g (unit, scope) JOIN answers a ON a.scope = g.scope
+            WHERE g.scope <> ALL (coalesce(kept, '{}'))
+        ));
+    END IF;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION forget_answers(before bigint[], scopes text[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    DELETE FROM answers a WHERE a.scope = ANY (scopes);
+    RETURN before;
+END $$;
+
+CREATE FUNCTION advance_checkpoints(
+    before bigint[], units integer[], names text[], expected bigint[], positions bigint[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    stands bigint;
+BEGIN
+    FOR place IN 1 .. cardinality(names) LOOP
+        UPDATE checkpoints c SET position = positions[place]
+        WHERE c.projection = names[place] AND c.position = expected[place];
+        IF NOT FOUND AND expected[place] = 0 THEN
+            INSERT INTO checkpoints VALUES (names[place], positions[place]) ON CONFLICT DO NOTHING;
+        END IF;
+        IF NOT FOUND THEN
+            SELECT c.position INTO stands FROM checkpoints c WHERE c.projection = names[place];
+            PERFORM lose('CLCHK', json_build_array(
+                json_build_array(units[place], names[place], expected[place], coalesce(stands, 0))
+            ));
+        END IF;
+    END LOOP;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION mark_relayed(before bigint[], topics text[], partitions integer[], seqs bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO relayed
+    SELECT * FROM unnest(topics, partitions, seqs) AS g (topic, partition, seq) ORDER BY g.topic, g.partition
+    ON CONFLICT (topic, partition) DO UPDATE SET seq = excluded.seq;
+    RETURN before;
+END $$;
+
+-- One taken of an older version may be written late.
+CREATE FUNCTION keep_snapshots(before bigint[], streams text[], versions integer[], schemas integer[], datas bytea[])
+RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO snapshots AS s
+    SELECT * FROM unnest(streams, versions, schemas, datas) AS g (stream, version, schema, data) ORDER BY g.stream
+    ON CONFLICT (stream) DO UPDATE SET version = excluded.version, schema = excluded.schema, data = excluded.data
+    WHERE excluded.version >= s.version;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION keep_aside(before bigint[], origins text[], reasons text[], datas bytea[], times bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO kept_aside (origin, reason, data, received_at)
+    SELECT * FROM unnest(origins, reasons, datas, times);
+    RETURN before;
+END $$;
+
+CREATE FUNCTION arm_timers(
+    before bigint[], names text[], dues bigint[], kinds text[], targets text[], keys text[], lanes text[], ids uuid[],
+    envelopes bytea[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO timers
+    SELECT * FROM unnest(names, dues, kinds, targets, keys, lanes, ids, envelopes)
+        AS g (name, due, kind, target, key, lane, id, envelope) ORDER BY g.name
+    ON CONFLICT (name) DO UPDATE SET due = excluded.due, kind = excluded.kind, target = excluded.target,
+        key = excluded.key, lane = excluded.lane, id = excluded.id, envelope = excluded.envelope;
+    RETURN before;
+END $$;
+
+-- With a moment the timer must be armed for it; without one it need not be armed.
+CREATE FUNCTION disarm_timers(before bigint[], units integer[], names text[], moments bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    there text[];
+    losses json;
+BEGIN
+    WITH gone AS (
+        DELETE FROM timers t USING unnest(names, moments) AS g (name, moment)
+        WHERE t.name = g.name AND (g.moment IS NULL OR t.due = g.moment) RETURNING t.name
+    )
+    SELECT array_agg(d.name) INTO there FROM gone d;
+    SELECT json_agg(json_build_array(g.unit, g.name)) INTO losses
+    FROM unnest(units, names, moments) AS g (unit, name, moment)
+    WHERE g.moment IS NOT NULL AND g.name <> ALL (coalesce(there, '{}'));
+    IF losses IS NOT NULL THEN
+        PERFORM lose('CLTIM', losses);
+    END IF;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION defer_replies(before bigint[], waiting_for text[], who text[], reply_keys text[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO deferrals SELECT * FROM unnest(waiting_for, who, reply_keys) AS g (key, reply_to, reply_key)
+    ORDER BY g.key, g.reply_to, g.reply_key ON CONFLICT DO NOTHING;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION settle_replies(before bigint[], waiting_for text[], who text[], reply_keys text[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    DELETE FROM deferrals d USING unnest(waiting_for, who, reply_keys) AS g (key, reply_to, reply_key)
+    WHERE d.key = g.key AND d.reply_to = g.reply_to AND d.reply_key = g.reply_key;
+    RETURN before;
+END $$;

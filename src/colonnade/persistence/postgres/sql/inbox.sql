@@ -1,0 +1,210 @@
+-- The inbox and the heads of its lines. A line is one consumer, one key, one chain; its head is the row that is next.
+--
+-- Who adds to a line locks its head, or waits for who deletes it; who takes from a line locks the head before it looks,
+-- in a later statement, for what follows. Else a message that comes while the last one is handled would be left
+-- without a head, for ever.
+
+CREATE FUNCTION advance_heads(rows bigint[], consumers text[], keys text[], chains integer[], seqs bigint[])
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM heads h JOIN unnest(consumers, keys, chains) AS g (consumer, key, chain)
+        ON h.consumer = g.consumer AND h.key = g.key AND h.chain = g.chain
+        ORDER BY h.consumer, h.key, h.chain FOR UPDATE OF h;
+    -- A parked row that holds its line stays its head. One that is no longer first, because an earlier one was tried
+    -- again, leaves the head alone.
+    WITH moves AS (
+        SELECT g.id, g.consumer, g.key, g.chain, next.id AS next_id, next.seq, next.holds
+        FROM unnest(rows, consumers, keys, chains, seqs) AS g (id, consumer, key, chain, seq) LEFT JOIN LATERAL (
+            SELECT i.id, i.seq, i.holds FROM inbox i
+            WHERE i.consumer = g.consumer AND i.key = g.key AND i.chain = g.chain AND i.seq > g.seq AND i.ready
+                AND (i.parked_at IS NULL OR i.holds)
+            ORDER BY i.seq LIMIT 1
+        ) next ON true
+    ), ended AS (
+        DELETE FROM heads h USING moves m
+        WHERE h.consumer = m.consumer AND h.key = m.key AND h.chain = m.chain AND h.id = m.id AND m.next_id IS NULL
+    )
+    UPDATE heads h SET id = m.next_id, seq = m.seq, held = m.holds, not_before = 0 FROM moves m
+    WHERE h.consumer = m.consumer AND h.key = m.key AND h.chain = m.chain AND h.id = m.id AND m.next_id IS NOT NULL;
+END $$;
+
+CREATE FUNCTION lose_rows(code text, units integer[], rows bigint[], there bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM lose(code, (
+        SELECT json_agg(json_build_array(g.unit, g.id)) FROM unnest(units, rows) AS g (unit, id)
+        WHERE g.id <> ALL (coalesce(there, '{}'))
+    ));
+END $$;
+
+CREATE FUNCTION handle_messages(before bigint[], units integer[], rows bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    done record;
+BEGIN
+    WITH gone AS (
+        DELETE FROM inbox i WHERE i.id = ANY (rows) AND i.parked_at IS NULL
+        RETURNING i.id, i.consumer, i.key, i.chain, i.seq
+    )
+    SELECT array_agg(g.id) AS ids, array_agg(g.consumer) AS consumers, array_agg(g.key) AS keys,
+        array_agg(g.chain) AS chains, array_agg(g.seq) AS seqs
+    INTO done FROM gone g;
+    IF coalesce(cardinality(done.ids), 0) < cardinality(rows) THEN
+        PERFORM lose_rows('CLHAN', units, rows, done.ids);
+    END IF;
+    PERFORM advance_heads(done.ids, done.consumers, done.keys, done.chains, done.seqs);
+    RETURN before;
+END $$;
+
+CREATE FUNCTION retry_messages(
+    before bigint[], units integer[], rows bigint[], tried integer[], moments bigint[], causes text[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    there bigint[];
+BEGIN
+    WITH failed AS (
+        UPDATE inbox i SET attempts = g.attempts, cause = g.cause
+        FROM unnest(rows, tried, causes) AS g (id, attempts, cause)
+        WHERE i.id = g.id AND i.parked_at IS NULL RETURNING i.id
+    )
+    SELECT array_agg(f.id) INTO there FROM failed f;
+    IF coalesce(cardinality(there), 0) < cardinality(rows) THEN
+        PERFORM lose_rows('CLHAN', units, rows, there);
+    END IF;
+    UPDATE heads h SET not_before = g.moment
+    FROM unnest(rows, moments) AS g (id, moment) JOIN inbox i ON i.id = g.id
+    WHERE h.consumer = i.consumer AND h.key = i.key AND h.chain = i.chain AND h.id = i.id;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION park_message(
+    before bigint[], unit integer, message bigint, tried integer, why text, hold boolean, moment bigint
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    parked inbox;
+BEGIN
+    UPDATE inbox i SET attempts = tried, cause = why, parked_at = moment, holds = hold
+    WHERE i.id = message AND i.parked_at IS NULL RETURNING * INTO parked;
+    IF parked.id IS NULL THEN
+        PERFORM lose_rows('CLHAN', ARRAY[unit], ARRAY[message], '{}');
+    END IF;
+    IF hold THEN
+        UPDATE heads h SET held = true
+        WHERE h.consumer = parked.consumer AND h.key = parked.key AND h.chain = parked.chain AND h.id = message;
+    ELSE
+        PERFORM advance_heads(
+            ARRAY[message], ARRAY[parked.consumer], ARRAY[parked.key], ARRAY[parked.chain], ARRAY[parked.seq]
+        );
+    END IF;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION unpark_message(before bigint[], unit integer, message bigint, edited bytea) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    again inbox;
+BEGIN
+    UPDATE inbox i SET attempts = 0, cause = NULL, parked_at = NULL, holds = false, envelope = coalesce(edited, i.envelope)
+    WHERE i.id = message AND i.parked_at IS NOT NULL RETURNING * INTO again;
+    IF again.id IS NULL THEN
+        PERFORM lose_rows('CLPRK', ARRAY[unit], ARRAY[message], '{}');
+    END IF;
+    INSERT INTO heads AS h VALUES (again.consumer, again.key, again.chain, message, again.seq, false, 0)
+    ON CONFLICT (consumer, key, chain) DO UPDATE
+        SET id = excluded.id, seq = excluded.seq, held = false, not_before = 0 WHERE excluded.seq <= h.seq;
+    RETURN before;
+END $$;
+
+CREATE FUNCTION discard_message(before bigint[], unit integer, message bigint) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    gone inbox;
+BEGIN
+    DELETE FROM inbox i WHERE i.id = message AND i.parked_at IS NOT NULL RETURNING * INTO gone;
+    IF gone.id IS NULL THEN
+        PERFORM lose_rows('CLPRK', ARRAY[unit], ARRAY[message], '{}');
+    END IF;
+    PERFORM advance_heads(ARRAY[message], ARRAY[gone.consumer], ARRAY[gone.key], ARRAY[gone.chain], ARRAY[gone.seq]);
+    RETURN before;
+END $$;
+
+-- Messages of the service to itself: a row's number is also its place in its line.
+CREATE FUNCTION deliver_messages(
+    before bigint[], lanes integer[], consumers text[], keys text[], envelopes bytea[], times bigint[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    WITH numbered AS MATERIALIZED (
+        SELECT nextval('inbox_rows') AS id, g.*
+        FROM unnest(lanes, consumers, keys, envelopes, times) AS g (chain, consumer, key, envelope, time)
+    ), added AS (
+        INSERT INTO inbox (id, chain, consumer, key, seq, prev, ready, received_at, envelope)
+        SELECT n.id, n.chain, n.consumer, n.key, n.id, 0, true, n.time, n.envelope FROM numbered n
+    )
+    INSERT INTO heads AS h
+    SELECT DISTINCT ON (n.consumer, n.key, n.chain) n.consumer, n.key, n.chain, n.id, n.id, false, 0 FROM numbered n
+    ORDER BY n.consumer, n.key, n.chain, n.id
+    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq WHERE excluded.seq < h.seq;
+    RETURN before;
+END $$;
+
+-- Messages of chains: each chain's mark moves from where it is expected; what was early is woken.
+CREATE FUNCTION receive_messages(
+    before bigint[], units integer[], sources text[], histories uuid[], topics text[], partitions integer[],
+    expected bigint[], marks bigint[],
+    of_chain integer[], seqs bigint[], prevs bigint[], consumers text[], keys text[], complete boolean[],
+    envelopes bytea[], times bigint[], completed_of integer[], completed bigint[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    known integer[] := '{}';
+    chain_id integer;
+    stands bigint;
+BEGIN
+    FOR place IN 1 .. cardinality(sources) LOOP
+        UPDATE chains c SET received = marks[place]
+        WHERE c.source = sources[place] AND c.history = histories[place] AND c.topic = topics[place]
+            AND c.partition = partitions[place] AND c.received = expected[place]
+        RETURNING c.id INTO chain_id;
+        IF chain_id IS NULL AND expected[place] = 0 THEN
+            INSERT INTO chains AS c (source, history, topic, partition, received)
+            VALUES (sources[place], histories[place], topics[place], partitions[place], marks[place])
+            ON CONFLICT DO NOTHING RETURNING c.id INTO chain_id;
+        END IF;
+        IF chain_id IS NULL THEN
+            SELECT c.received INTO stands FROM chains c
+            WHERE c.source = sources[place] AND c.history = histories[place] AND c.topic = topics[place]
+                AND c.partition = partitions[place];
+            PERFORM lose('CLCHN', json_build_array(json_build_array(
+                units[place], sources[place], histories[place], topics[place], partitions[place], expected[place],
+                coalesce(stands, 0)
+            )));
+        END IF;
+        known := known || chain_id;
+    END LOOP;
+    WITH added AS (
+        INSERT INTO inbox AS i (id, chain, consumer, key, seq, prev, ready, received_at, envelope)
+        SELECT nextval('inbox_rows'), known[g.of_chain], g.consumer, g.key, g.seq, g.prev, g.ready, g.time, g.envelope
+        FROM unnest(of_chain, seqs, prevs, consumers, keys, complete, envelopes, times)
+            AS g (of_chain, seq, prev, consumer, key, ready, envelope, time)
+        ON CONFLICT (consumer, key, chain, seq) DO NOTHING
+        RETURNING i.id, i.consumer, i.key, i.chain, i.seq, i.ready
+    )
+    INSERT INTO heads AS h
+    SELECT DISTINCT ON (a.consumer, a.key, a.chain) a.consumer, a.key, a.chain, a.id, a.seq, false, 0
+    FROM added a WHERE a.ready ORDER BY a.consumer, a.key, a.chain, a.seq
+    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq WHERE excluded.seq < h.seq;
+    -- Received early, and now that all before them have come, ready; one that came again may be ready by now as well
+    WITH woken AS (
+        UPDATE inbox i SET ready = true FROM (
+            SELECT known[g.of_chain] AS chain, g.seq FROM unnest(completed_of, completed) AS g (of_chain, seq)
+            UNION
+            SELECT known[g.of_chain], g.seq FROM unnest(of_chain, seqs, complete) AS g (of_chain, seq, ready) WHERE g.ready
+        ) late
+        WHERE i.chain = late.chain AND i.seq = late.seq AND NOT i.ready
+        RETURNING i.id, i.consumer, i.key, i.chain, i.seq
+    )
+    INSERT INTO heads AS h
+    SELECT DISTINCT ON (w.consumer, w.key, w.chain) w.consumer, w.key, w.chain, w.id, w.seq, false, 0
+    FROM woken w ORDER BY w.consumer, w.key, w.chain, w.seq
+    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq WHERE excluded.seq < h.seq;
+    RETURN before;
+END $$;

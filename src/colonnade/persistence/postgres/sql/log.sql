@@ -1,0 +1,141 @@
+-- The log and the outbox: positions are drawn under a lock that readers look for, so that they never skip one.
+
+-- Draw positions. The lock names the last one that was given out before: all that are drawn under it are higher.
+CREATE FUNCTION draw_positions(wanted integer) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    drawn bigint[];
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared('positions'::regclass::oid::bigint::bit(32)::integer, last_value::bit(32)::integer)
+    FROM positions;
+    SELECT array_agg(nextval('positions')) INTO drawn FROM generate_series(1, wanted);
+    RETURN drawn;
+END $$;
+
+-- Up to where everything that will ever be committed has been: below the lowest lock that is held, if one is.
+-- The order of the two looks matters: who takes a lock after the first draws above it. Locks carry 32 bits; those
+-- above what was read first (taken meanwhile) come out as a distance of more than half of that.
+CREATE FUNCTION horizon() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    reached bigint;
+    behind bigint;
+BEGIN
+    SELECT last_value INTO reached FROM positions;
+    SELECT max((reached - objid::bigint) & 4294967295) INTO behind
+    FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 2 AND classid = 'positions'::regclass::oid
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND ((reached - objid::bigint) & 4294967295) < 2147483648;
+    RETURN reached - coalesce(behind, 0);
+END $$;
+
+-- A later statement than the look for the horizon: it sees all that was committed by then.
+CREATE FUNCTION read_log(after bigint, wanted integer, named text[]) RETURNS SETOF events
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    reached bigint := horizon();
+BEGIN
+    IF named IS NULL THEN
+        RETURN QUERY SELECT e.* FROM events e
+            WHERE e.position > after AND e.position <= reached ORDER BY e.position LIMIT wanted;
+    ELSE
+        -- A short page of each name, merged: rare names are as quick as frequent ones
+        RETURN QUERY SELECT e.* FROM (
+            SELECT p.position FROM unnest(named) AS wanted_name CROSS JOIN LATERAL (
+                SELECT o.position FROM events o
+                WHERE o.name = wanted_name AND o.position > after AND o.position <= reached
+                ORDER BY o.position LIMIT wanted
+            ) p ORDER BY p.position LIMIT wanted
+        ) page JOIN events e ON e.position = page.position ORDER BY e.position;
+    END IF;
+END $$;
+
+CREATE FUNCTION log_end() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    reached bigint := horizon();
+BEGIN
+    RETURN (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.position <= reached);
+END $$;
+
+CREATE FUNCTION pending_messages(after bigint, wanted integer) RETURNS SETOF outbox
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    reached bigint := horizon();
+BEGIN
+    RETURN QUERY SELECT o.* FROM outbox o WHERE o.seq > after AND o.seq <= reached ORDER BY o.seq LIMIT wanted;
+END $$;
+
+-- A unit of the batch has lost: what it lost by is told as JSON, and the whole batch is rolled back.
+CREATE FUNCTION lose(code text, losses json) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a unit of work has lost' USING ERRCODE = code, DETAIL = losses::text;
+END $$;
+
+-- Streams that a unit only read must still be at these versions.
+CREATE FUNCTION expect_versions(before bigint[], units integer[], streams text[], expected integer[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    losses json;
+BEGIN
+    SELECT json_agg(json_build_array(g.unit, g.stream, g.expected, at.version)) INTO losses
+    FROM unnest(units, streams, expected) AS g (unit, stream, expected) CROSS JOIN LATERAL (
+        SELECT coalesce(max(e.version), 0) AS version FROM events e WHERE e.stream = g.stream
+    ) at WHERE at.version <> g.expected;
+    IF losses IS NOT NULL THEN
+        PERFORM lose('CLVER', losses);
+    END IF;
+    RETURN before;
+END $$;
+
+-- Add events: version n only where n - 1 is, and not twice. `expected` is the version before an append's first event.
+-- Rows go in by stream, so that two batches that meet wait for each other in one order. It returns the positions.
+CREATE FUNCTION append_events(
+    before bigint[], units integer[], streams text[], expected integer[], versions integer[], ids uuid[], names text[],
+    schemas integer[], datas bytea[], times bigint[], correlations uuid[], causations uuid[], principals text[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    drawn bigint[] := draw_positions(cardinality(streams));
+    added integer;
+BEGIN
+    INSERT INTO events
+    SELECT drawn[g.place], g.stream, g.version, g.id, g.name, g.schema, g.data, g.time, g.correlation, g.causation,
+        g.principal
+    FROM unnest(
+        streams, expected, versions, ids, names, schemas, datas, times, correlations, causations, principals
+    ) WITH ORDINALITY AS g (
+        stream, expected, version, id, name, schema, data, time, correlation, causation, principal, place
+    )
+    WHERE g.expected = 0 OR EXISTS (SELECT FROM events e WHERE e.stream = g.stream AND e.version = g.expected)
+    ORDER BY g.stream, g.version
+    ON CONFLICT (stream, version) DO NOTHING;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added < cardinality(streams) THEN
+        PERFORM lose('CLVER', (
+            SELECT json_agg(json_build_array(lost.unit, lost.stream, lost.expected, (
+                SELECT coalesce(max(e.version), 0) FROM events e
+                WHERE e.stream = lost.stream AND e.position <> ALL (drawn)
+            ))) FROM (
+                SELECT DISTINCT g.unit, g.stream, g.expected
+                FROM unnest(units, streams, expected, versions) WITH ORDINALITY
+                    AS g (unit, stream, expected, version, place)
+                WHERE NOT EXISTS (
+                    SELECT FROM events e
+                    WHERE e.stream = g.stream AND e.version = g.version AND e.position = drawn[g.place]
+                )
+            ) lost
+        ));
+    END IF;
+    RETURN drawn;
+END $$;
+
+CREATE FUNCTION publish_messages(
+    before bigint[], topics text[], partitions integer[], keys text[], ids uuid[], envelopes bytea[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    drawn bigint[] := draw_positions(cardinality(topics));
+BEGIN
+    INSERT INTO outbox
+    SELECT drawn[g.place], g.topic, g.partition, g.key, g.id, g.envelope
+    FROM unnest(topics, partitions, keys, ids, envelopes) WITH ORDINALITY
+        AS g (topic, partition, key, id, envelope, place);
+    RETURN before;
+END $$;

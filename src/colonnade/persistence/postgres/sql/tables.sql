@@ -1,0 +1,162 @@
+-- The tables of a service's store, or of one tenant of it: all in one schema.
+-- Text is compared byte by byte, as SQLite does, so that names come in one order on both engines.
+
+CREATE TABLE store (
+    history uuid NOT NULL,
+    partitions integer NOT NULL,
+    version integer NOT NULL,
+    oldest_code integer NOT NULL,
+    one boolean PRIMARY KEY DEFAULT true CHECK (one)
+);
+
+-- One sequence for the log and the outbox: one lock and one horizon for both. The first value is burnt, so that
+-- last_value is always that of a position which was given out.
+CREATE SEQUENCE positions AS bigint CACHE 1;
+SELECT nextval('positions');
+
+CREATE TABLE events (
+    position bigint PRIMARY KEY,
+    stream text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    schema integer NOT NULL,
+    data bytea NOT NULL,
+    time bigint NOT NULL,
+    correlation uuid NOT NULL,
+    causation uuid,
+    principal text COLLATE "C"
+);
+CREATE UNIQUE INDEX events_by_stream ON events (stream, version);
+CREATE INDEX events_by_name ON events (name, position);
+
+CREATE TABLE snapshots (
+    stream text COLLATE "C" PRIMARY KEY, version integer NOT NULL, schema integer NOT NULL, data bytea NOT NULL
+);
+
+-- Rows of the tables below live for seconds. A share of a table that is nearly empty is nothing, and dead rows lie at
+-- the low end of the indexes, where every look begins: they go after a fixed number of them, without a rest.
+CREATE TABLE outbox (
+    seq bigint PRIMARY KEY,
+    topic text COLLATE "C" NOT NULL,
+    partition integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    id uuid NOT NULL,
+    envelope bytea NOT NULL
+) WITH (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000
+);
+
+CREATE TABLE relayed (
+    topic text COLLATE "C" NOT NULL, partition integer NOT NULL, seq bigint NOT NULL, PRIMARY KEY (topic, partition)
+) WITH (fillfactor = 50);
+
+CREATE TABLE chains (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source text COLLATE "C" NOT NULL,
+    history uuid NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    partition integer NOT NULL,
+    received bigint NOT NULL,
+    UNIQUE (source, history, topic, partition)
+) WITH (fillfactor = 50);
+
+CREATE SEQUENCE inbox_rows AS bigint CACHE 1;
+
+CREATE TABLE inbox (
+    id bigint PRIMARY KEY,
+    chain integer NOT NULL,
+    consumer text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    prev bigint NOT NULL,
+    ready boolean NOT NULL,
+    received_at bigint NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    parked_at bigint,
+    holds boolean NOT NULL DEFAULT false,
+    cause text,
+    envelope bytea NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+CREATE UNIQUE INDEX inbox_by_line ON inbox (consumer, key, chain, seq);
+CREATE INDEX inbox_early ON inbox (chain, seq) WHERE NOT ready;
+CREATE INDEX inbox_parked ON inbox (id) WHERE parked_at IS NOT NULL;
+
+-- One row a live line: workers look here only, however many messages wait behind
+CREATE TABLE heads (
+    consumer text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    chain integer NOT NULL,
+    id bigint NOT NULL,
+    seq bigint NOT NULL,
+    held boolean NOT NULL,
+    not_before bigint NOT NULL,
+    PRIMARY KEY (consumer, key, chain)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX heads_by_turn ON heads (consumer, not_before, id) WHERE NOT held;
+CREATE INDEX heads_held ON heads (consumer) WHERE held;
+
+CREATE TABLE kept_aside (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    origin text NOT NULL,
+    reason text NOT NULL,
+    data bytea NOT NULL,
+    received_at bigint NOT NULL
+);
+
+CREATE TABLE timers (
+    name text COLLATE "C" PRIMARY KEY,
+    due bigint NOT NULL,
+    kind text NOT NULL,
+    target text NOT NULL,
+    key text NOT NULL,
+    lane text NOT NULL,
+    id uuid,
+    envelope bytea NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX timers_by_due ON timers (due);
+
+CREATE TABLE answers (
+    scope text COLLATE "C" PRIMARY KEY, fingerprint bytea NOT NULL, response bytea NOT NULL, expires bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX answers_by_expiry ON answers (expires);
+
+-- One row for each who waits for an outcome
+CREATE TABLE deferrals (
+    key text COLLATE "C" NOT NULL,
+    reply_to text COLLATE "C" NOT NULL,
+    reply_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (key, reply_to, reply_key)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+CREATE TABLE checkpoints (
+    projection text COLLATE "C" PRIMARY KEY, position bigint NOT NULL
+) WITH (fillfactor = 50);
+
+-- One row a projection: the build that it is read from
+CREATE TABLE projections (name text COLLATE "C" PRIMARY KEY, active integer NOT NULL);
+
+CREATE TABLE builds (
+    number integer PRIMARY KEY,
+    projection text COLLATE "C" NOT NULL,
+    shape text NOT NULL,
+    filling text NOT NULL,
+    tables text NOT NULL
+);
+
+CREATE TABLE held_streams (
+    build integer NOT NULL,
+    stream text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    position bigint NOT NULL,
+    cause text NOT NULL,
+    PRIMARY KEY (build, stream)
+);
+
+-- The service's tables that no projection owns, and the shape in which they were made
+CREATE TABLE own_tables (name text COLLATE "C" PRIMARY KEY, shape text NOT NULL);
+
+CREATE TABLE leases (
+    name text COLLATE "C" PRIMARY KEY, owner text NOT NULL, epoch bigint NOT NULL, expires bigint NOT NULL
+) WITH (fillfactor = 50);

@@ -1,0 +1,158 @@
+"""A service's store in one schema of a PostgreSQL database, written by several processes."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.engine.interfaces import Dialect
+
+from colonnade.persistence.coalescing import Coalescer
+from colonnade.persistence.postgres.connections import WRITERS, Connection, Connections
+from colonnade.persistence.postgres.dialect import postgres_dialect
+from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure, write_failure
+from colonnade.persistence.postgres.leases import PostgresLeases
+from colonnade.persistence.postgres.log import PostgresLog
+from colonnade.persistence.postgres.notices import Notices
+from colonnade.persistence.postgres.pruning import prune
+from colonnade.persistence.postgres.rows import (
+    Pages,
+    PostgresInbox,
+    PostgresOutbox,
+    PostgresTimers,
+    answers_of,
+    deferrals_of,
+)
+from colonnade.persistence.postgres.schema import Identity, make_or_check
+from colonnade.persistence.postgres.writer import Drawn, PostgresWriter
+from colonnade.persistence.store import Committed, Deferral, StoredAnswer, Touched
+from colonnade.persistence.unit import Append, Unit
+from colonnade.world import World
+
+__all__ = ["PostgresStore", "open_postgres_store"]
+
+Rows = list[tuple[Any, ...]]
+
+
+async def open_postgres_store(url: str, world: World, *, schema: str = "public") -> "PostgresStore":
+    """Open the store in `schema` of the database at `url`, and make it where there is none.
+
+    Raises `StoreFailed` for a database that cannot be reached, `UnfitSchema` for one of another version.
+    """
+    connections = Connections(url, schema)
+    try:
+        async with connections.writers[0].held() as connection:
+            try:
+                identity = await make_or_check(connection, schema, connections.name, world)
+            except DRIVER_ERRORS as error:
+                raise write_failure(connections.name, error) from error
+    except BaseException:
+        await connections.close_writers()
+        raise
+    return PostgresStore(url, schema, connections, identity, world)
+
+
+class PostgresStore:
+    """All of a service's durable state."""
+
+    def __init__(self, url: str, schema: str, connections: Connections, identity: Identity, world: World) -> None:
+        self.name = connections.name
+        self.history = identity.history
+        self.partitions = identity.partitions
+        self.dialect: Dialect = postgres_dialect(schema)
+        self._connections = connections
+        pages = self._pages = Pages(connections, schema)
+        self.log = PostgresLog(pages)
+        self.outbox = PostgresOutbox(pages)
+        self.inbox = PostgresInbox(pages)
+        self.timers = PostgresTimers(pages)
+        self._beside = connections.writers[-1]
+        self.leases = PostgresLeases(self._beside, self.name, schema)
+        self._checkpoint = pages.on("SELECT position FROM {s}.checkpoints WHERE projection = $1")
+        drawn = Drawn()
+        self._listeners: list[Callable[[Touched], None]] = []
+        self._notices = Notices(url, schema, connections, pages, drawn, world, self._notify)
+        writers = [PostgresWriter(link, self.name, schema, self.partitions, drawn) for link in connections.writers]
+        self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
+        self._next = 0
+        self._notices.start()
+
+    async def commit(self, unit: Unit) -> Committed:
+        """Commit all effects of `unit`, or none."""
+        if not unit.effects:
+            # Whoever was handed in before it has been decided when it is: that must hold for all writers
+            answers = await asyncio.gather(*(coalescer.commit(unit) for coalescer in self._coalescers))
+            return Committed(max(answer.position for answer in answers))
+        for effect in unit.effects:
+            if type(effect) is Append:
+                # Units of one stream go one behind the other, and do not lose against each other
+                return await self._coalescers[hash(effect.stream) % WRITERS].commit(unit)
+        self._next = (self._next + 1) % WRITERS
+        return await self._coalescers[self._next].commit(unit)
+
+    def watch(self, listener: Callable[[Touched], None]) -> None:
+        """Call `listener` after every batch of commits, of any process, with what was added to."""
+        self._listeners.append(listener)
+
+    def _committed(self, touched: Touched) -> None:
+        self._notify(touched)
+        self._notices.committed(touched)
+
+    def _notify(self, touched: Touched) -> None:
+        for listener in self._listeners:
+            try:
+                listener(touched)
+            except Exception as error:  # it is the listener's, and the others must hear
+                context = {"message": f"A watcher of the store {self.name} failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
+
+    async def define(self, statements: Sequence[str]) -> None:
+        """Run statements that change the read models' schema, all or none."""
+        await asyncio.shield(asyncio.ensure_future(self._define(statements)))
+
+    async def _define(self, statements: Sequence[str]) -> None:
+        async with self._beside.held() as connection:
+            try:
+                async with connection.transaction():
+                    for statement in statements:
+                        await connection.execute(statement)
+            except DRIVER_ERRORS as error:
+                raise write_failure(self.name, error) from error
+
+    async def prune(self, now: int, limit: int) -> int:
+        """Delete up to `limit` relayed messages and as many expired answers; how many rows went."""
+        return await prune(self._pages, self._beside, self.name, now, limit)
+
+    async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Rows]:
+        """The rows of each statement, all read from one consistent state; raises `QueryFailed`."""
+        async with self._connections.query_reader() as connection:
+            if len(statements) == 1:  # it sees one state by itself
+                return [await self._rows(connection, *statements[0])]
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return [await self._rows(connection, sql, values) for sql, values in statements]
+
+    async def _rows(self, connection: Connection, sql: str, values: Sequence[Any]) -> Rows:
+        try:
+            return [tuple(row) for row in await connection.fetch(sql, *values)]
+        except DRIVER_ERRORS as error:
+            raise query_failure(self.name, sql, error) from error
+
+    async def checkpoint(self, projection: str) -> int:
+        """The log position up to which a projection has been written."""
+        position: int | None = await self._pages.value(self._checkpoint, projection)
+        return position or 0
+
+    async def answers(self, *scopes: str) -> Mapping[str, StoredAnswer]:
+        """The answers kept for idempotent requests, by scope."""
+        return await answers_of(self._pages, scopes)
+
+    async def deferrals(self, key: str) -> Sequence[Deferral]:
+        """All who wait under `key`, in the order of `reply_to` and `reply_key`."""
+        return await deferrals_of(self._pages, key)
+
+    async def close(self) -> None:
+        """Finish what is being committed and let go of the connections; again, where a first call was cancelled."""
+        for coalescer in self._coalescers:
+            await coalescer.close()
+        await self._notices.close()
+        await self._connections.close_readers()
+        await self._connections.close_writers()

@@ -1,0 +1,19 @@
+"""How large a message may be."""
+
+from colonnade.persistence.store import MessageTooLarge
+from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish, Unpark
+
+__all__ = ["MESSAGE_LIMIT_BYTES", "check_size"]
+
+MESSAGE_LIMIT_BYTES = 256 * 1024
+"""The largest envelope that may leave a service: what every broker can carry."""
+
+
+def check_size(effect: Effect) -> None:
+    """Raise `MessageTooLarge` for an effect whose message no broker may carry."""
+    if isinstance(effect, ArmTimer):
+        effect = effect.message
+    if isinstance(effect, Publish | Deliver) and len(effect.envelope) > MESSAGE_LIMIT_BYTES:
+        raise MessageTooLarge(f"A message of {effect.key}", len(effect.envelope), MESSAGE_LIMIT_BYTES)
+    if isinstance(effect, Unpark) and effect.envelope is not None and len(effect.envelope) > MESSAGE_LIMIT_BYTES:
+        raise MessageTooLarge(f"Message {effect.row}", len(effect.envelope), MESSAGE_LIMIT_BYTES)

@@ -1,0 +1,1 @@
+"""Real servers for development, from Python wheels: neither Docker nor root is needed."""

@@ -1,0 +1,124 @@
+"""A server's process: started, watched, stopped, and gone when we are."""
+
+import asyncio
+import os
+import pwd
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from colonnade.system.hosts.servers import outlived
+
+__all__ = ["Child", "ServerFailed", "User", "unprivileged"]
+
+LOG_LINES = 8
+"""So many of the last lines of its log are told when a server fails."""
+
+
+class ServerFailed(Exception):
+    """A server did not start, or ended by itself."""
+
+    def __init__(self, server: str, reason: str, log: str = "") -> None:
+        super().__init__(server, reason, log)
+        self.server, self.reason, self.log = server, reason, log
+
+    def __str__(self) -> str:
+        told = f"The server {self.server} failed: {self.reason}"
+        return f"{told}; its log ends with:\n{self.log}" if self.log else f"{told}."
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whom a process runs as."""
+
+    uid: int
+    gid: int
+
+
+def unprivileged() -> User | None:
+    """Somebody else, for programs that refuse to run as root; None when we are not root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return User(entry.pw_uid, entry.pw_gid)
+    return User(65534, 65534)
+
+
+@dataclass(slots=True)
+class Child:
+    """One server's process, which can be started again after it ended.
+
+    It dies with this process, however that ends (on Linux: elsewhere only when it is stopped in an orderly way).
+    `stop_signal` asks it to finish, `orphan_signal` is what the kernel sends when we are gone.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: User | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    orphan_signal: signal.Signals = signal.SIGKILL
+    grace_seconds: float = 20.0
+    _process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its number while it runs."""
+        return self._process.pid if self.is_running and self._process is not None else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start it; it need not be ready when this returns."""
+        user = self.user or User(0, 0)
+        # In a session of its own: Ctrl-C at the terminal is ours to hand on
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", str(outlived.__file__), str(os.getpid()), str(int(self.orphan_signal)),
+                str(user.uid), str(user.gid), *self.command,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd="/", env={**os.environ, **self.environment},
+            )  # fmt: skip
+
+    async def wait(self) -> int:
+        """Return when it has ended, with its exit code."""
+        if self._process is None:
+            raise ServerFailed(self.name, "it was never started")
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Let it finish; after the time of grace, kill it."""
+        if not self.is_running or self._process is None:
+            return
+        self._process.send_signal(self.stop_signal)
+        try:
+            async with asyncio.timeout(self.grace_seconds):
+                await self._process.wait()
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        if self.is_running and self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+
+    def last_lines(self) -> str:
+        """How its log ends."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def failed(self, reason: str) -> ServerFailed:
+        """What to raise when it does not do what it should."""
+        return ServerFailed(self.name, reason, self.last_lines())

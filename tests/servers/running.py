@@ -1,0 +1,45 @@
+"""Real servers for tests: one of each for a whole run of a worker, started when it is first asked for."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TypeVar
+
+import pytest
+
+from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
+from colonnade.world import real_world
+
+S = TypeVar("S")
+
+
+@contextmanager
+def kept(server: AbstractAsyncContextManager[S]) -> Iterator[S]:
+    """`server`, entered and left on a loop of its own, for fixtures that outlive the loops of tests."""
+    with asyncio.Runner() as runner:
+        running = runner.run(server.__aenter__())
+        try:
+            yield running
+        finally:
+            runner.run(server.__aexit__(None, None, None))
+
+
+@contextmanager
+def own_folder(name: str) -> Iterator[Path]:
+    """A folder that other users can reach, as pytest's own cannot be."""
+    folder = Path(mkdtemp(prefix=f"colonnade-{name}-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all tests of this process: each makes a schema or a database of its own."""
+    with own_folder("postgresql") as folder, kept(postgresql(folder, real_world())) as server:
+        yield server
