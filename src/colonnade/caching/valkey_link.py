@@ -46,7 +46,7 @@ class ValkeyLink:
         connection = pool.connection_class(**pool.connection_kwargs)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()
+                await connection.connect_check_health(check_health=False)
                 await connection.send_command("INFO", "server", check_health=False)
                 told: bytes = await connection.read_response()
         except BaseException:
