@@ -9,8 +9,13 @@ MESSAGE_LIMIT_BYTES = 256 * 1024
 """The largest envelope that may leave a service: what every broker can carry."""
 
 
+_CARRYING = frozenset({Publish, Deliver, ArmTimer, Unpark})
+
+
 def check_size(effect: Effect) -> None:
     """Raise `MessageTooLarge` for an effect whose message no broker may carry."""
+    if type(effect) not in _CARRYING:
+        return
     if isinstance(effect, ArmTimer):
         effect = effect.message
     if isinstance(effect, Publish | Deliver) and len(effect.envelope) > MESSAGE_LIMIT_BYTES:

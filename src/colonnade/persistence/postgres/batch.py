@@ -185,19 +185,21 @@ class Batch:
             units, streams, expected, versions, ids, names, schemas, datas, times, correlations, causations, principals,
         ) = self._of("append_events")  # fmt: skip
         version = before = effect.expected
+        correlation = unit.correlation_id.bytes
+        causation = unit.causation_id.bytes if unit.causation_id is not None else None
         for event in effect.events:
             version += 1
             units.append(number)
             streams.append(effect.stream)
             expected.append(before)
             versions.append(version)
-            ids.append(event.id)
+            ids.append(event.id.bytes)
             names.append(event.name)
             schemas.append(event.schema)
             datas.append(event.data)
             times.append(unit.time)
-            correlations.append(unit.correlation_id)
-            causations.append(unit.causation_id)
+            correlations.append(correlation)
+            causations.append(causation)
             principals.append(unit.principal)
         self._last_event[number] = len(units) - 1
         self.drawn += len(effect.events)
@@ -208,7 +210,7 @@ class Batch:
         topics.append(effect.topic)
         partitions.append(partition_of(effect.key, self._partitions))
         keys.append(effect.key)
-        ids.append(effect.id)
+        ids.append(effect.id.bytes)
         envelopes.append(effect.envelope)
         self.drawn += 1
         self.touched |= _OUTBOX

@@ -5,11 +5,11 @@ commits, one for all commits of five milliseconds.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from colonnade.persistence.postgres.connections import Connections, connect, end
+from colonnade.persistence.postgres.connections import Connection, Connections, connect, end
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS
 from colonnade.persistence.postgres.rows import Pages
 from colonnade.persistence.postgres.writer import Drawn
@@ -94,7 +94,7 @@ class Notices:
         while True:
             async with AsyncExitStack() as open:
                 try:
-                    connection = await connect(self._url, {"application_name": "colonnade listener"})
+                    connection = await _whole(connect(self._url, {"application_name": "colonnade listener"}))
                     open.push_async_callback(end, connection)
                     gone = asyncio.Event()
                     connection.add_termination_listener(_setting(gone))
@@ -130,6 +130,18 @@ class Notices:
                 if touched:
                     self._tell(touched)
             seen, own = (positions, rows), drawn
+
+
+async def _whole(connecting: Coroutine[Any, Any, Connection]) -> Connection:
+    """A handshake that is broken off leaves an error behind that nobody looks at: it goes on to its end."""
+    task = asyncio.ensure_future(connecting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if task.exception() is None:
+            await end(task.result())
+        raise
 
 
 def _setting(event: asyncio.Event) -> Callable[[object], None]:

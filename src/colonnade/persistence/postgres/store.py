@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.persistence.coalescing import Coalescer
-from colonnade.persistence.postgres.connections import WRITERS, Connection, Connections
+from colonnade.persistence.postgres.connections import Connection, Connections
 from colonnade.persistence.postgres.dialect import postgres_dialect
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure, write_failure
 from colonnade.persistence.postgres.leases import PostgresLeases
@@ -25,7 +25,7 @@ from colonnade.persistence.postgres.rows import (
 from colonnade.persistence.postgres.schema import Identity, make_or_check
 from colonnade.persistence.postgres.writer import Drawn, PostgresWriter
 from colonnade.persistence.store import Committed, Deferral, StoredAnswer, Touched
-from colonnade.persistence.unit import Append, Unit
+from colonnade.persistence.unit import Unit, Write, WriteMany
 from colonnade.world import World
 
 __all__ = ["PostgresStore", "open_postgres_store"]
@@ -73,7 +73,6 @@ class PostgresStore:
         self._notices = Notices(url, schema, connections, pages, drawn, world, self._notify)
         writers = [PostgresWriter(link, self.name, schema, self.partitions, drawn) for link in connections.writers]
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
-        self._next = 0
         self._notices.start()
 
     async def commit(self, unit: Unit) -> Committed:
@@ -82,12 +81,9 @@ class PostgresStore:
             # Whoever was handed in before it has been decided when it is: that must hold for all writers
             answers = await asyncio.gather(*(coalescer.commit(unit) for coalescer in self._coalescers))
             return Committed(max(answer.position for answer in answers))
-        for effect in unit.effects:
-            if type(effect) is Append:
-                # Units of one stream go one behind the other, and do not lose against each other
-                return await self._coalescers[hash(effect.stream) % WRITERS].commit(unit)
-        self._next = (self._next + 1) % WRITERS
-        return await self._coalescers[self._next].commit(unit)
+        # Long transactions hold up no short ones
+        has_sql = any(type(effect) is Write or type(effect) is WriteMany for effect in unit.effects)
+        return await self._coalescers[has_sql].commit(unit)
 
     def watch(self, listener: Callable[[Touched], None]) -> None:
         """Call `listener` after every batch of commits, of any process, with what was added to."""

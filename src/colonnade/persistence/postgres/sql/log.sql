@@ -1,31 +1,43 @@
 -- The log and the outbox: positions are drawn under a lock that readers look for, so that they never skip one.
 
--- Draw positions. The lock names the last one that was given out before: all that are drawn under it are higher.
-CREATE FUNCTION draw_positions(wanted integer) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    drawn bigint[];
+-- A lock that names the last position which was given out: all that are drawn under it are higher.
+CREATE FUNCTION lock_positions() RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared('positions'::regclass::oid::bigint::bit(32)::integer, last_value::bit(32)::integer)
-    FROM positions;
-    SELECT array_agg(nextval('positions')) INTO drawn FROM generate_series(1, wanted);
-    RETURN drawn;
+    PERFORM pg_advisory_xact_lock_shared(
+        'positions'::regclass::oid::bigint::bit(32)::integer, last_value::bit(32)::integer
+    ) FROM positions;
 END $$;
 
--- Up to where everything that will ever be committed has been: below the lowest lock that is held, if one is.
--- The order of the two looks matters: who takes a lock after the first draws above it. Locks carry 32 bits; those
--- above what was read first (taken meanwhile) come out as a distance of more than half of that.
+CREATE FUNCTION draw_positions(wanted integer) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM lock_positions();
+    RETURN (SELECT array_agg(nextval('positions')) FROM generate_series(1, wanted));
+END $$;
+
+CREATE FUNCTION last_position() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN (SELECT last_value FROM positions);
+END $$;
+
+-- The lowest position that is locked, or `reached`. Locks carry 32 bits: those above `reached`, taken since that was
+-- read, come out as a distance of more than half of that.
+CREATE FUNCTION lowest_held(reached bigint) RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN reached - (
+        SELECT coalesce(max((reached - objid::bigint) & 4294967295), 0) FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 2 AND classid = 'positions'::regclass::oid
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND ((reached - objid::bigint) & 4294967295) < 2147483648
+    );
+END $$;
+
+-- Up to where everything that will ever be committed has been. The order of the two looks matters: who takes a lock
+-- after the first draws above it.
 CREATE FUNCTION horizon() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    reached bigint;
-    behind bigint;
+    reached bigint := last_position();
 BEGIN
-    SELECT last_value INTO reached FROM positions;
-    SELECT max((reached - objid::bigint) & 4294967295) INTO behind
-    FROM pg_locks
-    WHERE locktype = 'advisory' AND objsubid = 2 AND classid = 'positions'::regclass::oid
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND ((reached - objid::bigint) & 4294967295) < 2147483648;
-    RETURN reached - coalesce(behind, 0);
+    RETURN lowest_held(reached);
 END $$;
 
 -- A later statement than the look for the horizon: it sees all that was committed by then.
