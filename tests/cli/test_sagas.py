@@ -9,6 +9,7 @@ import pytest
 from colonnade.observability.correlation import Context
 from colonnade.persistence import DataDirectory
 from colonnade.persistence.execution import Done
+from colonnade.system.engines import embedded_engines
 from colonnade.system.hosts.supervision import Supervisor
 from colonnade.system.runtime import build
 from colonnade.testing import running_system
@@ -29,7 +30,7 @@ def waiting(tmp_path: Path) -> str:
 async def bake_while_the_shop_is_closed(data: Path) -> str:
     """Run all but the shop's worker until the saga has asked for its step."""
     world = real_world()
-    runtime = await build(bakery, DataDirectory(data), world)
+    runtime = await build(bakery, embedded_engines(DataDirectory(data), world), world)
     asked = asyncio.Event()
     baking = runtime.services["baking"]
     runtime.services["selling"].store.watch(lambda _: asked.set())

@@ -18,11 +18,12 @@ from colonnade.persistence import DataDirectory
 from colonnade.persistence.addresses import replies_of
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.reply_keys import Direction, ReplyKey
-from colonnade.persistence.sqlite import SqliteStore
+from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish, Unit
 from colonnade.system import System
 from colonnade.system.admin.operations import SteerSaga
 from colonnade.system.admin.perform import Administered, perform
+from colonnade.system.engines import embedded_engines
 from colonnade.system.hosts.supervision import Supervisor
 from colonnade.system.runtime import build
 from colonnade.testing.running import RunningSystem
@@ -74,12 +75,12 @@ class Travel:
             service.store.watch(lambda _: self._committed.set())
 
     @property
-    def trips(self) -> SqliteStore:
+    def trips(self) -> Store:
         """The store in which the saga is."""
         return self.system.runtime.services["trips"].store
 
     @property
-    def stations(self) -> SqliteStore:
+    def stations(self) -> Store:
         """The store of the service that does its steps."""
         return self.system.runtime.services["stations"].store
 
@@ -239,7 +240,7 @@ class Travel:
                 await self.pass_time(step_seconds)
                 await self._committed.wait()
 
-    async def commit(self, store: SqliteStore, *effects: Effect) -> None:
+    async def commit(self, store: Store, *effects: Effect) -> None:
         """Put something into a store."""
         world = self.system.runtime.world
         await store.commit(Unit(world.clock.micros(), world.ids.new(), effects=[*effects]))
@@ -279,7 +280,8 @@ async def travelling(
     clock = StillClock(passed_seconds)
     clerks = clerks or Clerks()
     world = World(clock, real.randomness, real.ids, real.sleep)
-    runtime = await build(System("travel", [trips(clerks, saga), stations(clerks)]), DataDirectory(data), world)
+    system = System("travel", [trips(clerks, saga), stations(clerks)])
+    runtime = await build(system, embedded_engines(DataDirectory(data), world), world)
     async with AsyncExitStack() as running:
         running.push_async_callback(runtime.close)
         travel = Travel(RunningSystem(runtime), clerks, clock, running)

@@ -12,7 +12,7 @@ import msgspec
 
 from colonnade.messages.envelope import Envelope
 from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
-from colonnade.persistence.store import Touched
+from colonnade.persistence.store import Store, Touched
 from colonnade.persistence.unit import Deliver, Effect, Publish, Unit
 from colonnade.world import World, datetime_of
 
@@ -124,7 +124,7 @@ async def opened(path: Path, world: World, name: str = "shop") -> AsyncIterator[
         await store.close()
 
 
-async def commit(store: SqliteStore, world: World, *effects: Effect) -> None:
+async def commit(store: Store, world: World, *effects: Effect) -> None:
     """Commit `effects` together."""
     await store.commit(Unit(world.clock.micros(), world.ids.new(), effects=[*effects]))
 
@@ -143,7 +143,7 @@ async def running(loop: Callable[[], Awaitable[None]]) -> AsyncIterator["asyncio
 class Commits:
     """Waits for what commits bring about."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._changed = asyncio.Event()
         store.watch(self._touched)
 

@@ -14,6 +14,7 @@ from colonnade.persistence import DataDirectory
 from colonnade.persistence.addresses import commands_of
 from colonnade.persistence.store import Touched
 from colonnade.persistence.unit import Publish, Unit
+from colonnade.system.engines import embedded_engines
 from colonnade.system.runtime import Runtime, build
 from colonnade.testing.running import RunningSystem
 from colonnade.world import real_world
@@ -118,7 +119,7 @@ async def a_site(path: Path) -> AsyncIterator[Site]:
     """A site at work, but for its hall."""
     path.mkdir()
     async with AsyncExitStack() as stack:
-        runtime = await build(factory(Tools()), DataDirectory(path), real_world())
+        runtime = await build(factory(Tools()), embedded_engines(DataDirectory(path), real_world()), real_world())
         stack.push_async_callback(runtime.close)
         site = Site(runtime)
         for name, loop in runtime.loops.items():

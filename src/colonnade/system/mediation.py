@@ -9,9 +9,10 @@ from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.execution import Execution, Outcome, Refused
 from colonnade.persistence.unit import Effect, Fence
 from colonnade.persistence.work import current_work
+from colonnade.system.engines import Elsewhere
 from colonnade.world import World
 
-__all__ = ["InProcessMediator", "MessageHandlers", "NestedCommand"]
+__all__ = ["MessageHandlers", "NestedCommand", "RoutingMediator"]
 
 R = TypeVar("R")
 
@@ -57,17 +58,29 @@ class MessageHandlers:
         return cast(R, await self._handlers[type(query)](query))
 
 
-class InProcessMediator:
-    """Calls between services that share a process: a call, not a hop."""
+class RoutingMediator:
+    """Calls between services: a call where they share a process, and only else a hop."""
 
-    def __init__(self, service: str, owners: Mapping[type[Message], MessageHandlers], world: World) -> None:
+    def __init__(
+        self,
+        service: str,
+        owners: Mapping[type[Message], MessageHandlers],
+        handled_by: Mapping[type[Message], str],
+        elsewhere: Elsewhere | None,
+        world: World,
+    ) -> None:
         self._service = service
         self._owners = owners
+        self._handled_by = handled_by
+        self._elsewhere = elsewhere
         self._world = world
 
     async def execute(self, command: Command[R]) -> R:
         """Carry `command` out where it is handled; raises the handler's refusal."""
-        owner = self._owner(type(command))
+        owner = self._owners.get(type(command))
+        if owner is None:
+            elsewhere, service = self._away(type(command))
+            return await elsewhere.execute(service, command, self._context())
         if owner.service == self._service and current_work.get() is not None:
             raise NestedCommand(type(command))
         outcome = await owner.execute(command, self._context())
@@ -77,13 +90,17 @@ class InProcessMediator:
 
     async def ask(self, query: Query[R]) -> R:
         """Answer `query` where it is handled; raises the handler's refusal."""
-        return await self._owner(type(query)).ask(query)
+        owner = self._owners.get(type(query))
+        if owner is None:
+            elsewhere, service = self._away(type(query))
+            return await elsewhere.ask(service, query, self._context())
+        return await owner.ask(query)
 
-    def _owner(self, message: type[Message]) -> MessageHandlers:
-        try:
-            return self._owners[message]
-        except KeyError:
-            raise UnnamedMessage(message) from None
+    def _away(self, message: type[Message]) -> tuple[Elsewhere, str]:
+        service = self._handled_by.get(message)
+        if service is None or self._elsewhere is None:
+            raise UnnamedMessage(message)
+        return self._elsewhere, service
 
     def _context(self) -> Context:
         context = current_context.get(None)

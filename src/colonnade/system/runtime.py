@@ -1,6 +1,6 @@
 """A system at work in one process: stores opened, objects built, loops ready to run."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,10 @@ from dishka import AsyncContainer
 
 from colonnade.application import Ids, Mediator, Outbox, Replies, Repository, Sagas
 from colonnade.brokers.broker import Carried
-from colonnade.brokers.memory import MemoryBroker
-from colonnade.domain import Refusal
 from colonnade.gateway import EmbeddedGateway
-from colonnade.messages import Command, Message, Query
+from colonnade.messages import Command, Message
 from colonnade.messages.codec import MessageCodec
-from colonnade.observability.correlation import Context, current_context
+from colonnade.observability.correlation import Context
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health
 from colonnade.persistence import DataDirectory, Reads, Tables
@@ -24,8 +22,7 @@ from colonnade.persistence.execution import Execution, Outcome, Refused
 from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.outgoing import UnitOutbox, UnitReplies
 from colonnade.persistence.repository import AggregateCache, EventSourcedRepository
-from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
-from colonnade.persistence.store import StoredAnswer
+from colonnade.persistence.store import Store
 from colonnade.persistence.tables.inline import UnitTables
 from colonnade.persistence.tables.models import ReadModels
 from colonnade.persistence.tables.reading import StoreReads
@@ -34,9 +31,10 @@ from colonnade.presentation import Api
 from colonnade.presentation.service_app import ServiceApp
 from colonnade.system.container import make_container
 from colonnade.system.declarations import Declarations
+from colonnade.system.dispatch import InProcessDispatch
+from colonnade.system.engines import Engines
 from colonnade.system.errors import InvalidSystem, Mistake
-from colonnade.system.graph import package_of
-from colonnade.system.mediation import InProcessMediator, MessageHandlers
+from colonnade.system.mediation import MessageHandlers, RoutingMediator
 from colonnade.system.service import Service, System
 from colonnade.system.topology import Topology, subscriber_name, topology_of
 from colonnade.workers.commands import CommandConsumer
@@ -62,9 +60,6 @@ PRUNE_ROWS = 500
 PRUNE_EVERY_SECONDS = 5.0
 TEND_EVERY_SECONDS = 2.0
 
-OWNER = "embedded"
-"""Who holds the leases: there is one process, which the lock on the data directory makes certain."""
-
 _FOR_EVER = 1 << 62
 
 Loop = Callable[[], Awaitable[None]]
@@ -75,7 +70,7 @@ class RunningService:
     """One service at work."""
 
     name: str
-    store: SqliteStore
+    store: Store
     handlers: MessageHandlers
     models: ReadModels
     projectors: Sequence[Projector]
@@ -109,24 +104,28 @@ class Runtime:
         await self._resources.aclose()
 
 
-async def build(system: System, data: DataDirectory, world: World) -> Runtime:
-    """Open the stores of `system` and put its objects together; raises `InvalidSystem`."""
+async def build(system: System, engines: Engines, world: World, only: Collection[str] | None = None) -> Runtime:
+    """Open the stores of `system`, or of some of its services `only`, and put their objects together.
+
+    The whole system is checked all the same; raises `InvalidSystem`.
+    """
+    services = [service for service in system.services if only is None or service.name in only]
     topology = topology_of(system)
     codec = MessageCodec(topology.names)
     async with AsyncExitStack() as resources:
-        broker, foreground = MemoryBroker(), Foreground()
-        resources.push_async_callback(broker.close)
+        foreground = Foreground()
+        resources.push_async_callback(engines.broker.close)
         owners: dict[type[Message], MessageHandlers] = {}
-        stores: dict[str, SqliteStore] = {}
-        for service in system.services:
-            store = await open_sqlite_store(data.path / f"{service.name}.sqlite3", world)
+        stores: dict[str, Store] = {}
+        for service in services:
+            store = await engines.open_store(service.name)
             resources.push_async_callback(store.close)
             stores[service.name] = store
         builders = [
-            _ServiceBuilder(service, topology, codec, stores, data, world, foreground, owners, resources)
-            for service in system.services
+            _ServiceBuilder(service, topology, codec, stores, engines, world, foreground, owners, resources)
+            for service in services
         ]
-        running = {builder.name: await builder.build(broker) for builder in builders}
+        running = {builder.name: await builder.build() for builder in builders}
         for builder in builders:
             await builder.open_for_business()
         health = Health(world.clock, [service.health.states for service in running.values()])
@@ -146,8 +145,8 @@ class _ServiceBuilder:
         service: Service,
         topology: Topology,
         codec: MessageCodec,
-        stores: Mapping[str, SqliteStore],
-        data: DataDirectory,
+        stores: Mapping[str, Store],
+        engines: Engines,
         world: World,
         foreground: Foreground,
         owners: dict[type[Message], MessageHandlers],
@@ -160,7 +159,7 @@ class _ServiceBuilder:
         self._codec = codec
         self._stores = stores
         self._store = stores[service.name]
-        self._data = data
+        self._engines = engines
         self._world = world
         self._foreground = foreground
         self._owners = owners
@@ -170,7 +169,7 @@ class _ServiceBuilder:
         self._execution = Execution(self._store, codec, self._routes, self._declared.aggregates, self._cache, world)
         self._models = ReadModels(service.name, self._store, world)
 
-    async def build(self, broker: MemoryBroker) -> RunningService:
+    async def build(self) -> RunningService:
         """Build the service's objects, and listen to the broker."""
         if self.service.tables is not None:
             await self._models.own(list(self.service.tables.tables.values()))
@@ -198,13 +197,13 @@ class _ServiceBuilder:
         self._owners.update({declared.message: handlers for declared in self._declared.handlers})
         consumers = await self._consumers(container, handlers)
         worker = Worker(self.name, self._store, consumers, self._world, self._foreground)
-        relay = Relay(self.name, self._store, broker, self._world, OWNER)
+        relay = Relay(self.name, self._store, self._engines.broker, self._world, self._engines.owner)
         timers = Timers(self.name, self._store, self._world)
         inbox = Inbox(self.name, self._store, self._world, self._topology.interested(self.name), self._refetch)
-        subscription = await broker.subscribe(self.name, self._topology.topics(self.name), inbox.receive)
+        subscription = await self._engines.broker.subscribe(self.name, self._topology.topics(self.name), inbox.receive)
         self._resources.push_async_callback(subscription.close)
         api = self.service.api or Api()
-        self.app = ServiceApp(api, _InProcessDispatch(self.name, self._store, handlers, self._topology), self._world)
+        self.app = ServiceApp(api, InProcessDispatch(self.name, self._store, handlers, self._topology), self._world)
         sagas = [consumer for consumer in consumers.values() if isinstance(consumer, SagaConsumer)]
         for saga in sagas:
             await saga.suspended.look()
@@ -293,8 +292,10 @@ class _ServiceBuilder:
             Randomness: world.randomness,
             Ids: world.ids,
             Sleep: world.sleep,
-            DataDirectory: self._data,
-            Mediator: InProcessMediator(self.name, self._owners, world),
+            DataDirectory: self._engines.data,
+            Mediator: RoutingMediator(
+                self.name, self._owners, self._topology.handled_by, self._engines.elsewhere, world
+            ),
             Outbox: UnitOutbox(self._routes, self._codec, world),
             Replies: UnitReplies(self._store, self._routes, world),
             Sagas: UnitSagas(self.name, world),
@@ -311,8 +312,10 @@ class _ServiceBuilder:
             raise InvalidSystem(self._topology.system.name, [mistake]) from mistake
 
     async def _refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
-        producer = self._stores.get(chain.source)
-        return await from_outbox(producer, chain, after) if producer is not None else ()
+        producer, elsewhere = self._stores.get(chain.source), self._engines.elsewhere
+        if producer is not None:
+            return await from_outbox(producer, chain, after)
+        return await elsewhere.refetch(chain, after) if elsewhere is not None else ()
 
     async def _prune(self) -> None:
         while await self._store.prune(self._world.clock.micros(), PRUNE_ROWS) >= PRUNE_ROWS:
@@ -322,51 +325,6 @@ class _ServiceBuilder:
         while True:
             await self._world.sleep(seconds)
             await work()
-
-
-class _InProcessDispatch:
-    """Hands the requests to one service to its handlers."""
-
-    def __init__(self, service: str, store: SqliteStore, handlers: MessageHandlers, topology: Topology) -> None:
-        self.service = service
-        self.history: UUID = store.history
-        self._store = store
-        self._handlers = handlers
-        self._packages = {package_of(each): each.name for each in topology.system.services}
-        self._origins: dict[type[Refusal], str] = {}
-
-    async def execute(
-        self, command: Command[Any], context: Context, close: Callable[[Outcome[Any]], Sequence[Effect]] | None
-    ) -> Outcome[Any]:
-        """Carry `command` out."""
-        return await self._handlers.execute(command, context, (), close)
-
-    async def ask(self, query: Query[Any], context: Context) -> Any:
-        """Answer `query`."""
-        current_context.set(context)
-        return await self._handlers.ask(query)
-
-    async def answer(self, scope: str) -> StoredAnswer | None:
-        """The answer kept for an idempotent request."""
-        return (await self._store.answers(scope)).get(scope)
-
-    async def end(self) -> int:
-        """The position of the last event in the service's log."""
-        return await self._store.log.end()
-
-    def origin(self, refusal: Refusal) -> str:
-        """The service in whose package the refusal is defined; this one for a refusal of nobody's."""
-        kind = type(refusal)
-        origin = self._origins.get(kind)
-        if origin is None:
-            module = kind.__module__
-            found = [
-                name
-                for package, name in self._packages.items()
-                if module == package or module.startswith(f"{package}.")
-            ]
-            origin = self._origins[kind] = found[0] if found else self.service
-        return origin
 
 
 def _saga_instance(id: UUID | str | int) -> SagaInstance:

@@ -10,8 +10,9 @@ from colonnade.messages import Command, Query
 from colonnade.persistence import DataDirectory
 from colonnade.persistence.unit import Unit
 from colonnade.system import System
+from colonnade.system.engines import Engines, embedded_engines
 from colonnade.system.hosts.supervision import Supervisor
-from colonnade.system.mediation import InProcessMediator
+from colonnade.system.mediation import RoutingMediator
 from colonnade.system.runtime import Runtime, build
 from colonnade.testing.http import HttpAnswer, request
 from colonnade.world import World, real_world
@@ -42,7 +43,7 @@ class RunningSystem:
         owners = {
             message: runtime.services[service].handlers for message, service in runtime.topology.handled_by.items()
         }
-        self._mediator = InProcessMediator("", owners, runtime.world)
+        self._mediator = RoutingMediator("", owners, runtime.topology.handled_by, None, runtime.world)
         self._committed = asyncio.Event()
         for service in runtime.services.values():
             service.store.watch(lambda _: self._committed.set())
@@ -111,10 +112,12 @@ class RunningSystem:
 
 
 @asynccontextmanager
-async def running_system(system: System, data: Path, world: World | None = None) -> AsyncIterator[RunningSystem]:
-    """Run `system` on the data directory `data` for the length of the block."""
+async def running_system(
+    system: System, data: Path, world: World | None = None, *, engines: Engines | None = None
+) -> AsyncIterator[RunningSystem]:
+    """Run `system` for the length of the block, in files of the data directory `data` unless on other `engines`."""
     world = world or real_world()
-    runtime = await build(system, DataDirectory(data), world)
+    runtime = await build(system, engines or embedded_engines(DataDirectory(data), world), world)
     supervisor = asyncio.create_task(Supervisor(runtime.loops, world).run())
     try:
         yield RunningSystem(runtime)

@@ -56,11 +56,13 @@ class Notices:
         self._look = pages.on("SELECT (SELECT last_value FROM {s}.positions), (SELECT last_value FROM {s}.inbox_rows)")
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = False
+        self._tried = asyncio.Event()
 
-    def start(self) -> None:
-        """Listen and look from now on."""
+    async def start(self) -> None:
+        """Listen and look from now on; returns when it listens, or could not."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._listen()), loop.create_task(self._keep_looking())]
+        await self._tried.wait()
 
     def committed(self, touched: Touched) -> None:
         """Let the other processes know."""
@@ -100,9 +102,12 @@ class Notices:
                     connection.add_termination_listener(_setting(gone))
                     await connection.add_listener(self._channel, self._heard)
                     self._listening = True
-                    self._tell(_ALL)  # whatever was told while nobody listened
+                    if self._tried.is_set():
+                        self._tell(_ALL)  # whatever was told while nobody listened
+                    self._tried.set()
                     await gone.wait()
                 except DRIVER_ERRORS:
+                    self._tried.set()
                     await self._world.sleep(LISTENING_LOOK_SECONDS)
                 finally:
                     self._listening = False

@@ -48,7 +48,9 @@ async def open_postgres_store(url: str, world: World, *, schema: str = "public")
     except BaseException:
         await connections.close_writers()
         raise
-    return PostgresStore(url, schema, connections, identity, world)
+    store = PostgresStore(url, schema, connections, identity, world)
+    await store.listen()
+    return store
 
 
 class PostgresStore:
@@ -73,7 +75,10 @@ class PostgresStore:
         self._notices = Notices(url, schema, connections, pages, drawn, world, self._notify)
         writers = [PostgresWriter(link, self.name, schema, self.partitions, drawn) for link in connections.writers]
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
-        self._notices.start()
+
+    async def listen(self) -> None:
+        """Hear from now on of what other processes commit."""
+        await self._notices.start()
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none."""

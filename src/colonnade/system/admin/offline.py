@@ -7,6 +7,7 @@ from pathlib import Path
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.sqlite.schema import APPLICATION_ID
 from colonnade.system.admin.perform import Administered
+from colonnade.system.engines import embedded_engines
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.runtime import Runtime, build
 from colonnade.system.service import System
@@ -71,7 +72,7 @@ async def open_stores(
     with own_data_directory(directory) as data:
         async with AsyncExitStack() as opened:
             if system is not None:
-                runtime = await build(system, data, world)
+                runtime = await build(system, embedded_engines(data, world), world)
                 opened.push_async_callback(runtime.close)
                 yield administered(runtime)
                 return

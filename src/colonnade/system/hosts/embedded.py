@@ -20,6 +20,7 @@ from colonnade.persistence import DataDirectory
 from colonnade.system.admin.offline import administered
 from colonnade.system.admin.perform import perform
 from colonnade.system.admin.socket import serve_operations
+from colonnade.system.engines import embedded_engines
 from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.health_log import log_health
@@ -113,7 +114,7 @@ class EmbeddedHost:
             own_data_directory(settings.data) as data,
             _bound(settings.host, settings.port) as listener,
         ):
-            building = asyncio.ensure_future(build(self._system, data, self._world))
+            building = asyncio.ensure_future(build(self._system, embedded_engines(data, self._world), self._world))
             if not await self._unless_stopped(building):
                 return
             runtime = building.result()

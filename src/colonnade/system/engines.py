@@ -1,0 +1,56 @@
+"""What a host hands to the services that it runs: where they keep their data, how messages travel, who is elsewhere."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from colonnade.brokers.broker import Broker, Carried
+from colonnade.brokers.memory import MemoryBroker
+from colonnade.messages import Command, Query
+from colonnade.observability.correlation import Context
+from colonnade.persistence import DataDirectory
+from colonnade.persistence.sqlite import open_sqlite_store
+from colonnade.persistence.store import Store
+from colonnade.persistence.unit import ChainId
+from colonnade.world import World
+
+__all__ = ["Elsewhere", "Engines", "embedded_engines"]
+
+R = TypeVar("R")
+
+
+class Elsewhere(Protocol):
+    """The services of the system that run in other processes."""
+
+    async def execute(self, service: str, command: Command[R], context: Context) -> R:
+        """Carry `command` out there; raises the handler's refusal."""
+
+    async def ask(self, service: str, query: Query[R], context: Context) -> R:
+        """Answer `query` there; raises the handler's refusal."""
+
+    async def refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
+        """What the producer of `chain` still has beyond the seq `after`, as `workers.refetching` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What carries the services of one process.
+
+    `owner` is who this process is where several share a store: it holds their leases. `elsewhere` is None where all
+    services are in this process.
+    """
+
+    data: DataDirectory
+    open_store: Callable[[str], Awaitable[Store]]
+    broker: Broker
+    owner: str
+    elsewhere: Elsewhere | None = None
+
+
+def embedded_engines(data: DataDirectory, world: World) -> Engines:
+    """All in one process and its files: that nobody else holds the leases, the lock on the directory makes certain."""
+
+    async def open_store(service: str) -> Store:
+        return await open_sqlite_store(data.path / f"{service}.sqlite3", world)
+
+    return Engines(data, open_store, MemoryBroker(), "embedded")
