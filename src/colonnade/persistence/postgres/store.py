@@ -60,7 +60,7 @@ class PostgresStore:
         self.name = connections.name
         self.history = identity.history
         self.partitions = identity.partitions
-        self.dialect: Dialect = postgres_dialect(schema)
+        self.dialect: Dialect = postgres_dialect()
         self._connections = connections
         pages = self._pages = Pages(connections, schema)
         self.log = PostgresLog(pages)

@@ -6,7 +6,7 @@ a collation of their order, a moment as microseconds since 1970-01-01T00:00:00Z.
 
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +26,8 @@ from sqlalchemy.sql.elements import BinaryExpression, ColumnClause, UnaryExpress
 from sqlalchemy.types import TypeEngine
 
 from colonnade.persistence.sqlite.decimals import COLLATION
-from colonnade.persistence.tables.marking import mark
+from colonnade.persistence.tables.marked_sql import MarkedNames, MarkedTables
+from colonnade.persistence.tables.values import checked_moment, decimals_of
 from colonnade.world import datetime_of, micros_of
 
 __all__ = ["SqliteTablesDialect", "sqlite_dialect"]
@@ -49,29 +50,14 @@ class _Uuid(types.Uuid[Any]):
 
 
 class _Decimal(types.Numeric[Any]):
-    """A decimal as its digits; with a scale, all values have that many places, and none may need more."""
+    """A decimal as its digits; with a scale, all values have that many places."""
 
     def bind_processor(self, dialect: Dialect) -> Convert:
-        if not self.asdecimal:
-            raise CompileError("Numeric(asdecimal=False) is a Float; call it that.")
-        places = None if self.scale is None else Decimal(1).scaleb(-self.scale)
-        digits = Context(prec=self.precision or 1_000, traps=[InvalidOperation, Inexact])
+        decimal_of = decimals_of(self)
 
         def bind(value: Any) -> str | None:
-            if value is None:
-                return None
-            if not isinstance(value, Decimal):
-                if not isinstance(value, int):
-                    raise TypeError(f"{value!r} is no Decimal")
-                value = Decimal(value)
-            if not value.is_finite():
-                raise ValueError(f"{value} is not a finite number")
-            if places is None:
-                return str(value)
-            try:
-                return str(value.quantize(places, context=digits))
-            except (InvalidOperation, Inexact):
-                raise ValueError(f"{value} does not fit Numeric({self.precision}, {self.scale})") from None
+            exact = decimal_of(value)
+            return None if exact is None else str(exact)
 
         return bind
 
@@ -84,11 +70,8 @@ class _Moment(types.DateTime):
 
     def bind_processor(self, dialect: Dialect) -> Convert:
         def bind(value: datetime | None) -> int | None:
-            if value is None:
-                return None
-            if value.tzinfo is None:
-                raise ValueError(f"the time {value.isoformat()} has no zone")
-            return micros_of(value)
+            moment = checked_moment(value)
+            return None if moment is None else micros_of(moment)
 
         return bind
 
@@ -124,19 +107,14 @@ class _Types(SQLiteTypeCompiler):
     visit_numeric = visit_NUMERIC = visit_DECIMAL = _decimal
 
 
-class _Names(SQLiteIdentifierPreparer):
-    """Marks the tables that statements write and definitions make."""
-
-    def format_table(self, table: Any, use_schema: bool = True, name: str | None = None) -> str:
-        return mark(table.name if name is None else name)
-
-    def format_index(self, index: Any) -> str:
-        return mark(index.table.name, index.name)
-
-
 # SQLAlchemy's compilers are not typed
 _DDLCompiler: Any = SQLiteDDLCompiler
+_Preparer: Any = SQLiteIdentifierPreparer
 _Compiler: Any = SQLiteCompiler
+
+
+class _Names(MarkedNames, _Preparer):  # type: ignore[misc]
+    """Marks tables and indexes."""
 
 
 class _Definitions(_DDLCompiler):  # type: ignore[misc]
@@ -154,18 +132,8 @@ def _is_decimal(type_: TypeEngine[Any]) -> bool:
     return isinstance(type_, types.Numeric)
 
 
-class _Statements(_Compiler):  # type: ignore[misc]
+class _Statements(MarkedTables, _Compiler):  # type: ignore[misc]
     """Marks the tables that statements read, and keeps decimals exact."""
-
-    def visit_table(self, table: Any, asfrom: bool = False, enclosing_alias: Any = None, **kw: Any) -> str:
-        text: str = super().visit_table(table, asfrom=asfrom, enclosing_alias=enclosing_alias, **kw)
-        if not text:
-            return text
-        name = self.preparer.quote(table.name)
-        marked = text.replace(name, mark(table.name), 1)
-        aliased = text != name or (enclosing_alias is not None and enclosing_alias.element is table)
-        # Columns go on being called by the declared name, whatever table it stands for
-        return marked if aliased else f"{marked} AS {name}"
 
     def visit_binary(self, binary: BinaryExpression[Any], override_operator: Any = None, **kw: Any) -> str:
         operator = override_operator or binary.operator

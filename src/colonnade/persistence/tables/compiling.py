@@ -1,13 +1,13 @@
 """Writes on read models as the driver's statements, compiled once a shape."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Table, bindparam
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
-from sqlalchemy.dialects.sqlite import insert as sql_insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.application.writes import RowWrite, Write, WriteKind
@@ -19,6 +19,9 @@ from colonnade.persistence.unit import WriteMany
 __all__ = ["UnstorableValue", "Unwritable", "WriteCompiler"]
 
 Convert = Callable[[Any], Any]
+
+# ON CONFLICT is not in SQLAlchemy's common language
+_INSERT: Mapping[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class Unwritable(ValueError):
@@ -44,7 +47,7 @@ class _RowShape:
     def __init__(
         self, kind: WriteKind, table: Table, names: tuple[str, ...], dialect: Dialect, sql_on: Convert
     ) -> None:
-        compiled = _statement(kind, table, names).compile(dialect=dialect)
+        compiled = _statement(kind, table, names, _INSERT[dialect.name]).compile(dialect=dialect)
         self.sql: str = sql_on(compiled.string)
         self.must_hit = kind is WriteKind.CHANGE or kind is WriteKind.INCREMENT
         given = [*(column.key for column in table.primary_key.columns), *names]
@@ -119,7 +122,7 @@ class WriteCompiler:
         return WriteOne(prepared.sql(self._physical), prepared.parameters)
 
 
-def _statement(kind: WriteKind, table: Table, names: tuple[str, ...]) -> Any:
+def _statement(kind: WriteKind, table: Table, names: tuple[str, ...], sql_insert: Callable[[Table], Any]) -> Any:
     binds: dict[str, Any] = {name: bindparam(f"v_{name}", type_=table.c[name].type) for name in names}
     keys: dict[str, Any] = {
         column.key: bindparam(f"v_{column.key}", type_=column.type) for column in table.primary_key.columns
@@ -132,7 +135,7 @@ def _statement(kind: WriteKind, table: Table, names: tuple[str, ...]) -> Any:
             row = sql_insert(table).values(keys | binds)
             if not names:
                 return row.on_conflict_do_nothing()
-            return row.on_conflict_do_update(list(keys), set_={name: row.excluded[name] for name in names})
+            return row.on_conflict_do_update(index_elements=list(keys), set_={name: row.excluded[name] for name in names})
         case WriteKind.CHANGE:
             return sql_update(table).where(*here).values(binds)
         case WriteKind.INCREMENT:

@@ -1,0 +1,36 @@
+"""How SQLAlchemy's compilers mark tables, whatever the engine."""
+
+from typing import Any
+
+from colonnade.persistence.tables.marking import mark
+
+__all__ = ["MarkedNames", "MarkedTables"]
+
+# SQLAlchemy's compilers are not typed; both classes stand before one of them
+_Compiler: Any = object
+
+
+class MarkedNames(_Compiler):  # type: ignore[misc]
+    """Marks the tables that statements write and definitions make."""
+
+    def format_table(self, table: Any, use_schema: bool = True, name: str | None = None) -> str:
+        """The mark of `table`."""
+        return mark(table.name if name is None else name)
+
+    def format_index(self, index: Any) -> str:
+        """The mark of `index`."""
+        return mark(index.table.name, index.name)
+
+
+class MarkedTables(_Compiler):  # type: ignore[misc]
+    """Marks the tables that statements read."""
+
+    def visit_table(self, table: Any, asfrom: bool = False, enclosing_alias: Any = None, **kw: Any) -> str:
+        """A table in FROM; its columns go on being called by the declared name, whatever table it stands for."""
+        text: str = super().visit_table(table, asfrom=asfrom, enclosing_alias=enclosing_alias, **kw)
+        if not text:
+            return text
+        name = self.preparer.quote(table.name)
+        marked = text.replace(name, mark(table.name), 1)
+        aliased = text != name or (enclosing_alias is not None and enclosing_alias.element is table)
+        return marked if aliased else f"{marked} AS {name}"
