@@ -149,7 +149,9 @@ def test_every_value_comes_back_as_it_went_in(memory: Memory, row: dict[str, Any
     (found,) = memory.read(select(everything).where(everything.c.id == row["id"]))
     values = dict(zip(everything.columns.keys(), found, strict=True))
     for name, given_value in row.items():
-        assert values[name] == given_value
+        # In UTC, since a time of day that a zone skips or has twice equals none of another zone
+        same = given_value.astimezone(UTC) if isinstance(given_value, datetime) else given_value
+        assert values[name] == same
         assert type(values[name]) is type(given_value)
         if isinstance(given_value, Decimal):
             assert str(values[name]) == str(given_value)
