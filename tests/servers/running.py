@@ -1,4 +1,7 @@
-"""Real servers for tests: one of each for a whole run of a worker, started when it is first asked for."""
+"""Real servers for tests: one of each for a whole run of a worker, started when it is first asked for.
+
+Their fixtures outlive the loops of tests. `own_folder` is for who wants a server for itself, to kill it for example.
+"""
 
 import asyncio
 import shutil
@@ -10,7 +13,9 @@ from typing import TypeVar
 
 import pytest
 
+from colonnade.system.hosts.servers.nats import NatsServer, nats_server
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
+from colonnade.system.hosts.servers.valkey import ValkeyServer, valkey_server
 from colonnade.world import real_world
 
 S = TypeVar("S")
@@ -42,4 +47,18 @@ def own_folder(name: str) -> Iterator[Path]:
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL for all tests of this process: each makes a schema or a database of its own."""
     with own_folder("postgresql") as folder, kept(postgresql(folder, real_world())) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[NatsServer]:
+    """A NATS for all tests of this process: each makes streams of its own names."""
+    with own_folder("nats") as folder, kept(nats_server(folder, real_world())) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    """A Valkey for all tests of this process: each takes keys of a prefix of its own."""
+    with own_folder("valkey") as folder, kept(valkey_server(folder, real_world())) as server:
         yield server

@@ -1,19 +1,17 @@
 """PostgreSQL from its wheel."""
 
 import os
-import select
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from colonnade.system.hosts.servers import postgresql as module
 from colonnade.system.hosts.servers.child import ServerFailed
-from colonnade.system.hosts.servers.ports import free_port
-from colonnade.system.hosts.servers.postgresql import postgresql
+from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.world import real_world
+from tests.servers.starters import ends_with_its_starter
 
 WORLD = real_world()
 
@@ -26,60 +24,104 @@ async def test_what_was_committed_outlives_a_kill(tmp_path: Path) -> None:
         await connection.execute("CREATE TABLE kept (number integer)")
         await connection.execute("INSERT INTO kept VALUES (7)")
         await server.kill()
-        assert not server.child.is_running
+        assert not server.is_running
         await server.start()
-        again = await asyncpg.connect(url)
-        assert await again.fetchval("SELECT number FROM kept") == 7
-        await again.close()
+        assert await _fetchval(url, "SELECT number FROM kept") == 7
 
 
-async def test_each_service_has_a_database_and_a_role(tmp_path: Path) -> None:
+async def test_it_starts_again_after_somebody_else_killed_it_alone(tmp_path: Path) -> None:
+    """Its processes, which outlive it for a moment, are waited for."""
+    async with postgresql(tmp_path, WORLD) as server:
+        connections = [await asyncpg.connect(server.url()) for _ in range(10)]
+        assert server.child.pid is not None
+        os.kill(server.child.pid, signal.SIGKILL)
+        assert await server.wait() == -signal.SIGKILL
+        await server.start()
+        assert await _fetchval(server.url(), "SELECT 1") == 1
+        for connection in connections:
+            connection.terminate()
+
+
+async def test_stopped_and_started_it_is_as_it_was(tmp_path: Path) -> None:
+    """On its folder, by another starter and on another port."""
+    async with postgresql(tmp_path, WORLD) as server:
+        await server.create_database("shop", role="keeper")
+    assert not server.is_running
+    async with postgresql(tmp_path, WORLD, connections=33, settings={"work_mem": "5MB"}) as again:
+        url = again.url("shop", "keeper")
+        assert await _fetchval(url, "SELECT current_setting('max_connections')") == "33"
+        assert await _fetchval(url, "SELECT current_setting('work_mem')") == "5MB"
+
+
+async def test_each_service_has_a_database_and_a_role(postgres: PostgresServer) -> None:
     """Made once, however often asked; its role owns it and is no superuser."""
-    async with postgresql(tmp_path, WORLD) as server:
-        url = await server.create_database("shop", password="it's")
-        assert await server.create_database("shop", password="it's") == url
-        connection = await asyncpg.connect(url)
-        await connection.execute("CREATE SCHEMA mine")
-        row = await connection.fetchrow("SELECT current_user, usesuper FROM pg_user WHERE usename = current_user")
-        assert tuple(row) == ("shop", False)
-        await connection.close()
+    url = await postgres.create_database("a shop", password="it's")
+    assert await postgres.create_database("a shop", password="it's") == url
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE SCHEMA mine")
+    row = await connection.fetchrow("SELECT current_user, usesuper FROM pg_user WHERE usename = current_user")
+    assert tuple(row) == ("a shop", False)
+    await connection.close()
 
 
-async def test_it_does_not_run_as_root(tmp_path: Path) -> None:
+async def test_what_it_acknowledges_is_on_disk(postgres: PostgresServer) -> None:
+    """Development servers are as durable as those of production, or a proof on them would prove nothing."""
+    for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
+        assert await _fetchval(postgres.url(), f"SHOW {setting}") == "on", setting
+
+
+def test_it_does_not_run_as_root(postgres: PostgresServer) -> None:
     """Whoever starts it."""
-    async with postgresql(tmp_path, WORLD) as server:
-        status = Path(f"/proc/{server.child.pid}/status").read_text()
-        (uids,) = (line for line in status.splitlines() if line.startswith("Uid:"))
-        assert "0" not in uids.split()[1:]
+    status = Path(f"/proc/{postgres.child.pid}/status").read_text()
+    (uids,) = (line for line in status.splitlines() if line.startswith("Uid:"))
+    assert "0" not in uids.split()[1:]
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path, postgres: PostgresServer) -> None:
+    """Before anything is started, and with the remedy."""
+    with pytest.raises(ServerFailed, match=rf"port {postgres.port} is taken by another program: give it another port"):
+        async with postgresql(tmp_path, WORLD, port=postgres.port):
+            pass
+    assert not (tmp_path / "postgresql").exists()
 
 
 async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
-    """With the end of its log: here the port is taken."""
-    async with postgresql(tmp_path / "first", WORLD) as first:
-        with pytest.raises(ServerFailed, match=r"(?s)PostgreSQL failed: it ended at once; its log ends with:.*in use"):
-            async with postgresql(tmp_path / "second", WORLD, port=first.port):
-                pass
+    """With its exit code and the end of its log; and then does not run."""
+    server = PostgresServer(tmp_path, WORLD, port=1, connections=10, settings={"wal_level": "nonsense"})
+    with pytest.raises(ServerFailed, match=r"(?s)PostgreSQL failed: it ended before it was ready, .*wal_level.*nonse"):
+        await server.start()
+    assert not server.is_running
+
+
+async def test_a_folder_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    """And both versions are named."""
+    data = tmp_path / "postgresql"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("16\n")
+    with pytest.raises(ServerFailed, match=r"was made by PostgreSQL 16, and this is 18: move the folder away"):
+        async with postgresql(tmp_path, WORLD):
+            pass
+    assert (data / "PG_VERSION").read_text() == "16\n"
+
+
+async def test_a_start_that_was_broken_off_is_begun_anew(tmp_path: Path) -> None:
+    """A data directory is there whole or not at all."""
+    half = tmp_path / "postgresql.new"
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18\n")
+    async with postgresql(tmp_path, WORLD) as server:
+        assert await _fetchval(server.url(), "SELECT 1") == 1
+    assert not half.exists()
 
 
 def test_nothing_is_left_when_its_starter_is_killed(tmp_path: Path) -> None:
-    """The server and all its processes end with it."""
-    port = free_port()
-    program = (
-        "import asyncio, pathlib, sys\n"
-        "from colonnade.system.hosts.servers.postgresql import postgresql\n"
-        "from colonnade.world import real_world\n"
-        "async def main():\n"
-        f"    async with postgresql(pathlib.Path({str(tmp_path)!r}), real_world(), port={port}) as server:\n"
-        "        print(server.child.pid, flush=True)\n"
-        "        await asyncio.Event().wait()\n"
-        "asyncio.run(main())\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as starter:
-        assert starter.stdout is not None
-        server = os.pidfd_open(int(starter.stdout.readline()))
-        os.kill(starter.pid, signal.SIGKILL)
+    """The server ends with it, and its own processes with the server."""
+    assert ends_with_its_starter(module.__name__, "postgresql", tmp_path)
+
+
+async def _fetchval(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
     try:
-        ended, _, _ = select.select([server], [], [], 30)
-        assert ended == [server]
+        return await connection.fetchval(statement)
     finally:
-        os.close(server)
+        await connection.close()

@@ -6,6 +6,7 @@ import pwd
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def unprivileged() -> User | None:
 class Child:
     """One server's process, which can be started again after it ended.
 
-    It dies with this process, however that ends (on Linux: elsewhere only when it is stopped in an orderly way).
+    It dies with the thread that started it, and so with this process, however that ends (on Linux: elsewhere only when
+    it is stopped in an orderly way).
     `stop_signal` asks it to finish, `orphan_signal` is what the kernel sends when we are gone.
     """
 
@@ -81,6 +83,7 @@ class Child:
     async def start(self) -> None:
         """Start it; it need not be ready when this returns."""
         user = self.user or User(0, 0)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         # In a session of its own: Ctrl-C at the terminal is ours to hand on
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -89,6 +92,14 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 cwd="/", env={**os.environ, **self.environment},
             )  # fmt: skip
+
+    @property
+    def ending(self) -> str:
+        """How it ended, or that it runs, for a sentence."""
+        code = self._process.returncode if self._process is not None else None
+        if code is None:
+            return "no exit code"
+        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
     async def wait(self) -> int:
         """Return when it has ended, with its exit code."""
@@ -108,9 +119,13 @@ class Child:
             await self.kill()
 
     async def kill(self) -> None:
-        """End it as a crash would."""
+        """End it, and all that it has started, as a power cut would."""
         if self.is_running and self._process is not None:
-            self._process.kill()
+            started = _descendants(self._process.pid)
+            self._process.kill()  # first, so that it starts nobody anew
+            for pid in started:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             await self._process.wait()
 
     def last_lines(self) -> str:
@@ -122,3 +137,13 @@ class Child:
     def failed(self, reason: str) -> ServerFailed:
         """What to raise when it does not do what it should."""
         return ServerFailed(self.name, reason, self.last_lines())
+
+
+def _descendants(pid: int) -> list[int]:
+    """Whom a process has started, and they in turn; Linux tells, elsewhere nobody is found."""
+    found: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):  # a thread or the process ends while we read
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, children.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found

