@@ -1,7 +1,7 @@
 """One command, one commit: a handler runs, and all that it changed is committed together or not at all."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -67,7 +67,10 @@ Outcome = Done[R] | Refused
 
 
 class Execution:
-    """Runs the command handlers of one service, each run in a unit of work of its own."""
+    """Runs the command handlers of one service, each run in a unit of work of its own.
+
+    `changed` is told the service's own tables that a unit has written, before the command is answered.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,9 @@ class Execution:
         kinds: Sequence[AggregateKind[AnyAggregate]],
         cache: AggregateCache,
         world: World,
+        changed: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
+        self._changed = changed
         self._store = store
         self._codec = codec
         self._routes = routes
@@ -168,20 +173,30 @@ class Execution:
         try:
             committed = await self._store.commit(unit)
         except asyncio.CancelledError:
-            work.release_when(self._decided(unit))
+            work.release_when(self._decided(unit, work))
             raise
         if isinstance(outcome, Done):
             for aggregate in work.aggregates.values():
                 aggregate.stored()
+            await self._tell_changed(work)
         self._keep(work)
         return committed.position
 
-    def _decided(self, unit: Unit) -> "asyncio.Task[Committed]":
+    def _decided(self, unit: Unit, work: Work) -> "asyncio.Task[Committed]":
+        async def behind_it() -> Committed:
+            committed = await self._store.commit(Unit(unit.time, unit.correlation_id))
+            await self._tell_changed(work)
+            return committed
+
         # Units are decided in the order in which they come, so that one behind `unit` tells when it has been
-        behind = asyncio.ensure_future(self._store.commit(Unit(unit.time, unit.correlation_id)))
+        behind = asyncio.ensure_future(behind_it())
         self._deciding.add(behind)
         behind.add_done_callback(self._no_longer_deciding)
         return behind
+
+    async def _tell_changed(self, work: Work) -> None:
+        if work.changed and self._changed is not None:
+            await self._changed(work.changed)
 
     def _no_longer_deciding(self, behind: "asyncio.Task[Committed]") -> None:
         self._deciding.discard(behind)

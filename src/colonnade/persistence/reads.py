@@ -1,6 +1,6 @@
 """Reading and writing the service's tables: the ports of query handlers and command handlers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVarTuple
 from uuid import UUID
@@ -11,7 +11,7 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from colonnade.application.writes import Write
 
-__all__ = ["Reads", "RequiredPosition", "StaleRead", "Tables", "required_position"]
+__all__ = ["ReadsMade", "Reads", "RequiredPosition", "StaleRead", "Tables", "reads_made", "required_position"]
 
 Ts = TypeVarTuple("Ts")
 
@@ -26,6 +26,31 @@ class RequiredPosition(msgspec.Struct, frozen=True, gc=False):
 
 required_position: ContextVar[RequiredPosition | None] = ContextVar("colonnade.required_position", default=None)
 """Up to where the read models must have come for the query at hand."""
+
+
+class ReadsMade:
+    """What the query at hand has read, for whoever keeps its answer."""
+
+    __slots__ = ("_positions", "tables")
+
+    def __init__(self) -> None:
+        self.tables: set[str] = set()
+        """The tables that it read, each as `service.table`."""
+        self._positions: dict[str, int] = {}
+
+    def add(self, service: str, tables: Iterable[str], position: int | None) -> None:
+        """Note tables that were read together, complete up to `position`; None where no projection fills them."""
+        self.tables.update([f"{service}.{table}" for table in tables])
+        if position is not None:
+            self._positions[service] = min(position, self._positions.get(service, position))
+
+    def position(self, service: str) -> int:
+        """The position of a service's log up to which all that was read of it is complete; 0 where nobody can say."""
+        return self._positions.get(service, 0)
+
+
+reads_made: ContextVar[ReadsMade | None] = ContextVar("colonnade.reads_made", default=None)
+"""Where the reads of the query at hand are noted."""
 
 
 class StaleRead(Exception):

@@ -33,7 +33,7 @@ class NoWorkAtHand(RuntimeError):
 class Work:
     """One run of one handler. Streams that it took stay taken until it is released, after which it takes none."""
 
-    __slots__ = ("_queues", "aggregates", "busy", "effects", "held", "later", "loading", "over")
+    __slots__ = ("_queues", "aggregates", "busy", "changed", "effects", "held", "later", "loading", "over")
 
     def __init__(self, queues: StreamQueues, held: Iterable[str] = ()) -> None:
         self._queues = queues
@@ -45,6 +45,8 @@ class Work:
         self.loading = asyncio.Lock()
         self.aggregates: dict[str, AnyAggregate] = {}
         self.effects: list[Effect] = []
+        # The service's own tables that `effects` write
+        self.changed: set[str] = set()
         # Effects that need the key of the unit, which is known only when the handler has returned
         self.later: list[Callable[[str], Effect]] = []
 

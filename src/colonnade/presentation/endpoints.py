@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from starlette.types import ASGIApp
 
 from colonnade.messages import Command, Query
+from colonnade.presentation.caching import Cache
 
 __all__ = ["Api", "Endpoint", "Get", "InvalidEndpoint", "Mount", "Post"]
 
@@ -57,10 +58,14 @@ class Post(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Get(Generic[Q]):
-    """GET `path` answers a query: path names and the query string become its fields."""
+    """GET `path` answers a query: path names and the query string become its fields.
+
+    Without a `cache` its answers are kept nowhere.
+    """
 
     path: str
     message: type[Q]
+    cache: Cache | None = field(default=None, kw_only=True)
     example: Q | None = field(default=None, kw_only=True)
 
     method = "GET"

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from colonnade.caching.query_cache import QueryCache
 from colonnade.domain import Refusal
 from colonnade.messages import Command, Query
 from colonnade.observability.correlation import Context
@@ -21,8 +22,9 @@ from colonnade.persistence.reads import StaleRead, required_position
 from colonnade.persistence.store import AlreadyAnswered, StoredAnswer, StoreFailed, VersionConflict, WriteFailed
 from colonnade.persistence.unit import Answer, Effect
 from colonnade.presentation.binding import BodyBinding, QueryBinding
+from colonnade.presentation.caching import NO_STORE, CachedQueries
 from colonnade.presentation.dispatch import Dispatch
-from colonnade.presentation.endpoints import Api, Endpoint, Post
+from colonnade.presentation.endpoints import Api, Endpoint, Get, Post
 from colonnade.presentation.problems import PROBLEM_JSON, Problem, problem_of_refusal
 from colonnade.presentation.tokens import TOKEN_HEADER, format_token, parse_token
 from colonnade.world import World, text_of
@@ -70,9 +72,10 @@ class _Route:
 class ServiceApp:
     """Answers the requests to one service."""
 
-    def __init__(self, api: Api, dispatch: Dispatch, world: World) -> None:
+    def __init__(self, api: Api, dispatch: Dispatch, world: World, queries: QueryCache) -> None:
         self._dispatch = dispatch
         self._world = world
+        self._cached = CachedQueries(queries, dispatch.service, dispatch.history, world)
         self._mounts = api.mounts
         self._routes = _routes(api)
         self._static = {route.pattern.pattern: route for route in self._routes if "(" not in route.pattern.pattern}
@@ -116,7 +119,8 @@ class ServiceApp:
                 return await self._execute(endpoint, command, body, path, scope, headers, context)
             query = binding.bind(path, scope["query_string"])
             assert isinstance(query, Query)
-            return await self._ask(query, headers, context)
+            assert isinstance(endpoint, Get)
+            return await self._ask(endpoint, query, headers, context)
 
     def _failed(self, error: Exception, scope: Scope, context: Context) -> _Answered:
         _log.error(
@@ -156,15 +160,21 @@ class ServiceApp:
             )
         return (*found, values)
 
-    async def _ask(self, query: Query[Any], headers: Mapping[bytes, bytes], context: Context) -> _Answered:
+    async def _ask(
+        self, endpoint: Get[Any], query: Query[Any], headers: Mapping[bytes, bytes], context: Context
+    ) -> _Answered:
         token = headers.get(TOKEN_HEADER)
         if token is not None:
             required_position.set(parse_token(token.decode("latin-1")))
         try:
+            if endpoint.cache is not None:
+                return _Answered(
+                    *await self._cached.answer(endpoint.cache, query, headers, context, self._dispatch.ask)
+                )
             answer = await self._dispatch.ask(query, context)
         except Refusal as refusal:
             return _of_problem(problem_of_refusal(refusal, self._dispatch.origin(refusal)))
-        return _Answered(200, _encode(answer))
+        return _Answered(200, _encode(answer), (NO_STORE,))
 
     async def _execute(
         self,
@@ -338,7 +348,7 @@ def _problem_of(error: Exception) -> Problem:
 
 
 def _of_problem(problem: Problem) -> _Answered:
-    return _Answered(problem.status, problem.document(), problem.headers, PROBLEM_JSON)
+    return _Answered(problem.status, problem.document(), (*problem.headers, NO_STORE), PROBLEM_JSON)
 
 
 def _replayed(stored: StoredAnswer, fingerprint: bytes) -> _Answered:
@@ -362,7 +372,7 @@ async def _send(send: Send, answered: _Answered, context: Context, *, head: bool
     ]
     if answered.body:
         headers.append((b"content-type", answered.content_type))
-    if answered.status == 204:
+    if answered.status in (204, 304):
         del headers[1]
     await send({"type": "http.response.start", "status": answered.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else answered.body})

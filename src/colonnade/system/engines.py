@@ -1,11 +1,13 @@
 """What a host hands to the services that it runs: where they keep their data, how messages travel, who is elsewhere."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from colonnade.brokers.broker import Broker, Carried
 from colonnade.brokers.memory import MemoryBroker
+from colonnade.caching import MemoryCache
+from colonnade.caching.query_cache import QueryCache
 from colonnade.messages import Command, Query
 from colonnade.observability.correlation import Context
 from colonnade.persistence import DataDirectory
@@ -37,14 +39,16 @@ class Engines:
     """What carries the services of one process.
 
     `owner` is who this process is where several share a store: it holds their leases. `elsewhere` is None where all
-    services are in this process.
+    services are in this process. `loops` is what must run for these to be of use, by name.
     """
 
     data: DataDirectory
     open_store: Callable[[str], Awaitable[Store]]
     broker: Broker
     owner: str
+    queries: QueryCache
     elsewhere: Elsewhere | None = None
+    loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
 
 def embedded_engines(data: DataDirectory, world: World) -> Engines:
@@ -53,4 +57,4 @@ def embedded_engines(data: DataDirectory, world: World) -> Engines:
     async def open_store(service: str) -> Store:
         return await open_sqlite_store(data.path / f"{service}.sqlite3", world)
 
-    return Engines(data, open_store, MemoryBroker(), "embedded")
+    return Engines(data, open_store, MemoryBroker(), "embedded", QueryCache(MemoryCache(world.clock), world))

@@ -92,12 +92,14 @@ class Runtime:
     gateway: EmbeddedGateway
     health: Health
     world: World
+    engines: Engines
     _resources: AsyncExitStack
 
     @property
     def loops(self) -> Mapping[str, Loop]:
-        """The background work of all services, by name."""
-        return {name: loop for service in self.services.values() for name, loop in service.loops.items()}
+        """The background work of all services and of what carries them, by name."""
+        own = {name: loop for service in self.services.values() for name, loop in service.loops.items()}
+        return {**self.engines.loops, **own}
 
     async def close(self) -> None:
         """Let go of everything; loops must have been stopped."""
@@ -115,6 +117,7 @@ async def build(system: System, engines: Engines, world: World, only: Collection
     async with AsyncExitStack() as resources:
         foreground = Foreground()
         resources.push_async_callback(engines.broker.close)
+        resources.push_async_callback(engines.queries.close)
         owners: dict[type[Message], MessageHandlers] = {}
         stores: dict[str, Store] = {}
         for service in services:
@@ -128,14 +131,15 @@ async def build(system: System, engines: Engines, world: World, only: Collection
         running = {builder.name: await builder.build() for builder in builders}
         for builder in builders:
             await builder.open_for_business()
-        health = Health(world.clock, [service.health.states for service in running.values()])
+        states = [engines.queries.health, *(service.health.states for service in running.values())]
+        health = Health(world.clock, states)
         gateway = EmbeddedGateway(
             {builder.name: builder.app for builder in builders},
             health,
             {name: service.health for name, service in running.items()},
             foreground,
         )
-        return Runtime(topology, codec, running, gateway, health, world, resources.pop_all())
+        return Runtime(topology, codec, running, gateway, health, world, engines, resources.pop_all())
     raise AssertionError("unreachable: the block returns or raises")
 
 
@@ -166,11 +170,15 @@ class _ServiceBuilder:
         self._resources = resources
         self._routes = topology.routes(service.name)
         self._cache = AggregateCache(AGGREGATES_REMEMBERED)
-        self._execution = Execution(self._store, codec, self._routes, self._declared.aggregates, self._cache, world)
         self._models = ReadModels(service.name, self._store, world)
+        self._execution = Execution(
+            self._store, codec, self._routes, self._declared.aggregates, self._cache, world, self._models.changed
+        )
 
     async def build(self) -> RunningService:
         """Build the service's objects, and listen to the broker."""
+        if self._topology.caches:
+            self._models.on_change(self._changed)
         if self.service.tables is not None:
             await self._models.own(list(self.service.tables.tables.values()))
         container = self._container()
@@ -203,7 +211,8 @@ class _ServiceBuilder:
         subscription = await self._engines.broker.subscribe(self.name, self._topology.topics(self.name), inbox.receive)
         self._resources.push_async_callback(subscription.close)
         api = self.service.api or Api()
-        self.app = ServiceApp(api, InProcessDispatch(self.name, self._store, handlers, self._topology), self._world)
+        dispatch = InProcessDispatch(self.name, self._store, handlers, self._topology)
+        self.app = ServiceApp(api, dispatch, self._world, self._engines.queries)
         sagas = [consumer for consumer in consumers.values() if isinstance(consumer, SagaConsumer)]
         for saga in sagas:
             await saga.suspended.look()
@@ -310,6 +319,9 @@ class _ServiceBuilder:
             return make_container(self._declared, ports)
         except Mistake as mistake:
             raise InvalidSystem(self._topology.system.name, [mistake]) from mistake
+
+    async def _changed(self, tables: Collection[str]) -> None:
+        await self._engines.queries.changed([f"{self.name}.{table}" for table in tables])
 
     async def _refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
         producer, elsewhere = self._stores.get(chain.source), self._engines.elsewhere

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from colonnade.messages import Command, Event, Message, Query
 from colonnade.messages.names import DuplicateName, MessageNames
 from colonnade.persistence.addresses import EventRoute, Routes
+from colonnade.presentation import Get
 from colonnade.system.declarations import Declarations
 from colonnade.system.errors import InvalidSystem, Mistake
 from colonnade.system.service import System
@@ -68,6 +69,12 @@ class Topology:
             for event, owner in self.owners.items()
             if owner != service and (consumers := self.consumers(service, event))
         }
+
+    @property
+    def caches(self) -> bool:
+        """Whether any service keeps answers of its queries."""
+        apis = [service.api for service in self.system.services if service.api is not None]
+        return any(isinstance(each, Get) and each.cache is not None for api in apis for each in api.endpoints)
 
     def topics(self, service: str) -> Sequence[str]:
         """The topics that `service` listens to."""

@@ -135,7 +135,9 @@ def _statement(kind: WriteKind, table: Table, names: tuple[str, ...], sql_insert
             row = sql_insert(table).values(keys | binds)
             if not names:
                 return row.on_conflict_do_nothing()
-            return row.on_conflict_do_update(index_elements=list(keys), set_={name: row.excluded[name] for name in names})
+            return row.on_conflict_do_update(
+                index_elements=list(keys), set_={name: row.excluded[name] for name in names}
+            )
         case WriteKind.CHANGE:
             return sql_update(table).where(*here).values(binds)
         case WriteKind.INCREMENT:

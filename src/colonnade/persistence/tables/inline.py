@@ -32,7 +32,9 @@ class UnitTables:
         Raises `UnknownTable`, `NotOwnTable` or `UnstorableValue`. A row that is not there for a change, or breaks a
         constraint, fails the command with `WriteFailed`. Writes of one kind in a row cost least.
         """
-        work_at_hand().effects.extend(self._compiler.compile(writes))
+        work = work_at_hand()
+        work.effects.extend(self._compiler.compile(writes))
+        work.changed.update([write.table.description for write in writes])
 
     def _own(self, table: str) -> str:
         projected = self._models.reader(table)

@@ -1,7 +1,7 @@
 """The read models of one service: which table stands for which declared one, now."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Table
@@ -84,6 +84,10 @@ class _Owner:
     read: Build | None = None
 
 
+Changed = Callable[[Collection[str]], Awaitable[None]]
+"""Told the names of tables whose rows have changed, once that is committed."""
+
+
 class ReadModels:
     """The tables of one service, as they are read and written now."""
 
@@ -96,6 +100,7 @@ class ReadModels:
         self._owners: dict[str, _Owner] = {}
         self._projections: dict[str, _Owner] = {}
         self._own: dict[str, Table] = {}
+        self._listeners: list[Changed] = []
         self.moved = asyncio.Event()
         """Set, and replaced, when a projection has been written further or is read from another build."""
         store.watch(self._touched)
@@ -115,6 +120,8 @@ class ReadModels:
                 await self.store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*effects]))
             elif made != shape:
                 raise TableChanged(self.service, table.name)
+        # Who wrote them last may not have come to telling it
+        await self.changed([str(table.name) for table in tables])
 
     def declare(self, projected: Projected) -> None:
         """Note what a projection owns; raises `UnfitTable` or `TableOwnedTwice`."""
@@ -155,6 +162,18 @@ class ReadModels:
         if projected is None:
             return f"{table}__{_OWN_BUILD}"
         return self.read(projected.projection).physical(table)
+
+    def on_change(self, listener: Changed) -> None:
+        """Tell `listener` what `changed` is told."""
+        self._listeners.append(listener)
+
+    async def changed(self, tables: Collection[str]) -> None:
+        """Rows of `tables` have changed: tell all who keep what was made from them.
+
+        A process that dies between a commit and this has told nobody, which is made good when a projection is opened.
+        """
+        for listener in self._listeners:
+            await listener(tables)
 
     async def look_again(self, projection: str) -> Build | None:
         """Find the build that is read now, which another process may have switched; None while none can be read."""

@@ -9,7 +9,7 @@ from sqlalchemy import Executable, Row
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.selectable import GenerativeSelect, TypedReturnsRows
 
-from colonnade.persistence.reads import StaleRead, required_position
+from colonnade.persistence.reads import StaleRead, reads_made, required_position
 from colonnade.persistence.store import QueryFailed
 from colonnade.persistence.tables.build import Build
 from colonnade.persistence.tables.models import Projected, ReadModels
@@ -118,6 +118,10 @@ class StoreReads:
             for (projected, _), state, missing in zip(read_from, states[::2], states[1::2], strict=True):
                 if missing:
                     raise StaleRead(projected.projection, state[0][1], required)
+        made = reads_made.get()
+        if made is not None:
+            come = min((state[0][1] for state in states[::step]), default=None)
+            made.add(models.service, prepared.tables, come if required is None else max(come or 0, required))
         return prepared.rows(rows)
 
     def _state(self, build: Build) -> tuple[str, Sequence[Any]]:

@@ -90,6 +90,8 @@ class Filling:
         self.checkpoint = 0
         self.held: dict[str, HeldStream] = {}
         self.stopped: PoisonEvent | None = None
+        self.written = False
+        """Whether rows were written since this was last set to False."""
 
     async def open(self) -> None:
         """Find out how far it came; also to be called when the store disagrees."""
@@ -164,6 +166,7 @@ class Filling:
         await self._store.commit(self._unit(effects))
         self._pace.took(self._world.clock.monotonic() - started)
         self.position = self.checkpoint = reach
+        self.written = self.written or bool(writes)
 
     async def _one_by_one(self, events: Sequence[StoredEvent]) -> PoisonEvent | None:
         """Find the event whose rows the database refuses, and project all before it."""
@@ -200,6 +203,7 @@ class Filling:
                 effects = self._compiler.compile(fold(writes))
                 ahead = HeldStream(stream, last.version + 1, last.position, held.cause)
                 await self._store.commit(self._unit([*effects, *self._builds.holding(self.build, ahead)]))
+                self.written = True
             except (PoisonEvent, *REFUSALS) as error:
                 if len(page) > 1:
                     size = 1

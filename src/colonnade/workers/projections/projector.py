@@ -62,6 +62,7 @@ class Projector:
         self._projection = projection
         self._names = tuple(names)
         self._tables = tuple(projection.tables)
+        self._table_names = [str(table.name) for table in self._tables]
         self._shape = shape_of(self._tables)
         self._filled_by = FilledBy(projection.version, tuple(sorted(names)))
         self._store = store
@@ -128,6 +129,8 @@ class Projector:
         self._old = [build for build in builds if build not in kept and build != self._read]
         await self._models.look_again(self.name)
         self._opened = True
+        # Who wrote them last may not have come to telling it
+        await self._models.changed(self._table_names)
 
     async def run(self) -> None:
         """Project until cancelled; a poisonous event stops it, with a named state of health."""
@@ -186,7 +189,7 @@ class Projector:
                 await self.open()
             more = False
             if self._live is not None and self._live.stopped is None:
-                more |= (await self._live.page()).more
+                more |= await self._page_of(self._live)
             if self._shadow is not None and self._shadow.stopped is None:
                 more |= await self._page_beside(self._shadow)
             if self._old:
@@ -205,6 +208,14 @@ class Projector:
             _log.error("event not projected", service=self._models.service, projection=self.name, cause=cause)
         self._told = causes
 
+    async def _page_of(self, live: Filling) -> bool:
+        try:
+            return (await live.page()).more
+        finally:
+            if live.written:
+                live.written = False
+                await self._models.changed(self._table_names)
+
     async def _page_beside(self, shadow: Filling) -> bool:
         read = self._read
         behind = 0
@@ -221,6 +232,7 @@ class Projector:
         if page.closed:
             self._read, self._live, self._shadow = shadow.build, shadow, None
             self._models.read_from(shadow.build)
+            await self._models.changed(self._table_names)
             if read is not None:
                 self._old.append(read)
         return page.more or page.closed

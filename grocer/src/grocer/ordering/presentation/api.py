@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from colonnade.presentation import Api, Get, Post
+from colonnade.presentation import Api, Cache, Get, Post
 
 from grocer.ordering.application.orders import CancelOrder, PlaceOrder
 from grocer.ordering.application.ports import RequestedLine
@@ -19,6 +19,6 @@ api = Api(
         example=PlaceOrder(_CUSTOMER, 340, (RequestedLine(9859128, 1), RequestedLine(15972074, 1))),
     ),
     Get("/orders/{order_id}", OrderById, example=OrderById(_ORDER)),
-    Get("/orders", OrdersByCustomer, example=OrdersByCustomer(_CUSTOMER)),
+    Get("/orders", OrdersByCustomer, cache=Cache(seconds=5), example=OrdersByCustomer(_CUSTOMER)),
     Post("/orders/{order_id}/cancel", CancelOrder, example=CancelOrder(_ORDER)),
 )
