@@ -17,7 +17,8 @@ from colonnade.persistence.store import StoreFailed
 from colonnade.system import InvalidSystem, Mistake, System
 from colonnade.system.admin.socket import AdminSocketTaken
 from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory
-from colonnade.system.hosts.embedded import AddressUnusable, EmbeddedHost, HostSettings, Serving
+from colonnade.system.hosts.embedded import EmbeddedHost, HostSettings, Serving
+from colonnade.system.hosts.listening import AddressUnusable
 from colonnade.world import real_world
 
 __all__ = ["app"]

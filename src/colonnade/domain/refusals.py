@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform, get_type_hints
 
-__all__ = ["Conflict", "Forbidden", "Invalid", "NotFound", "Refusal"]
+__all__ = ["Conflict", "Forbidden", "Invalid", "NotFound", "Refusal", "field_types", "place_of", "refusal_at"]
 
 if TYPE_CHECKING:
 
@@ -14,6 +14,25 @@ else:
     _FieldsMeta = type
 
 
+_AT: "dict[str, type[Refusal]]" = {}
+
+
+def place_of(kind: "type[Refusal]") -> str:
+    """Where a refusal is defined: how processes that run the same code name it to each other."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def refusal_at(place: str) -> "type[Refusal] | None":
+    """The refusal that is defined there, if this process has its code."""
+    return _AT.get(place)
+
+
+def field_types(kind: "type[Refusal]") -> dict[str, Any]:  # Any: an annotation can be any form that typing knows
+    """The annotations of a refusal's fields, by name."""
+    hints = get_type_hints(kind)
+    return {name: hints[name] for name in kind.field_names()}
+
+
 class Refusal(Exception, metaclass=_FieldsMeta):
     """An answer that says no: of a kind (invalid, not found, conflict, forbidden), with a code and fields.
 
@@ -22,6 +41,10 @@ class Refusal(Exception, metaclass=_FieldsMeta):
     """
 
     kind: ClassVar[str] = "refused"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _AT[place_of(cls)] = cls
 
     if not TYPE_CHECKING:
 

@@ -27,6 +27,7 @@ from colonnade.presentation.dispatch import Dispatch
 from colonnade.presentation.endpoints import Api, Endpoint, Get, Post
 from colonnade.presentation.problems import PROBLEM_JSON, Problem, problem_of_refusal
 from colonnade.presentation.tokens import TOKEN_HEADER, format_token, parse_token
+from colonnade.presentation.upstream import UpstreamFailed
 from colonnade.world import World, text_of
 
 __all__ = ["ServiceApp"]
@@ -99,7 +100,7 @@ class ServiceApp:
         except WriteFailed as error:
             # The unit is at fault, not the database: it would be refused again, so that nobody is told to come again
             answered = self._failed(error, scope, context)
-        except (VersionConflict, StaleRead, StoreFailed, TimeoutError) as error:
+        except (VersionConflict, StaleRead, StoreFailed, UpstreamFailed, TimeoutError) as error:
             answered = _of_problem(_problem_of(error))
         except Exception as error:  # whatever a handler raises is answered, and told in the log
             answered = self._failed(error, scope, context)

@@ -14,7 +14,8 @@ from colonnade.system.admin.operations import ListProjections
 from colonnade.system.admin.reports import Finished
 from colonnade.system.admin.socket import ask_host
 from colonnade.system.hosts.data_directory import own_data_directory
-from colonnade.system.hosts.embedded import AddressUnusable, EmbeddedHost, HostSettings, Serving
+from colonnade.system.hosts.embedded import EmbeddedHost, HostSettings, Serving
+from colonnade.system.hosts.listening import AddressUnusable
 from colonnade.world import real_world
 from tests.example.bakery.system import bakery
 from tests.example.waiting import Waiting

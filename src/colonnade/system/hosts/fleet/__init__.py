@@ -1,0 +1,1 @@
+"""The fleet: a process for each service, and one for the gateway."""

@@ -1,0 +1,88 @@
+"""The services of the system that run in other processes, called over HTTP."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
+
+import msgspec
+
+from colonnade.brokers.broker import Carried
+from colonnade.messages import Command, Message, Query
+from colonnade.messages.codec import MessageCodec
+from colonnade.observability.correlation import Context
+from colonnade.persistence.reads import required_position
+from colonnade.persistence.unit import ChainId
+from colonnade.presentation.balancing import Balancer
+from colonnade.presentation.refusals import read_refusal
+from colonnade.presentation.tokens import TOKEN_HEADER, format_token
+from colonnade.presentation.upstream import UpstreamAnswer, UpstreamFailed
+from colonnade.system.hosts.fleet.internal import CONTEXT_HEADER, MESSAGES, OUTBOX, REFUSED, RemoteContext
+from colonnade.system.wiring import answer_of
+from colonnade.world import Clock
+
+__all__ = ["HttpElsewhere"]
+
+R = TypeVar("R")
+
+CALL_SECONDS = 30.0
+"""How long an answer may take where the caller has no deadline of its own."""
+
+_decode_carried = msgspec.json.Decoder(list[Carried]).decode
+
+
+class HttpElsewhere:
+    """The typed client of all contracts: what is asked here is answered there, refusals included."""
+
+    def __init__(self, balancer: Balancer, codec: MessageCodec, clock: Clock) -> None:
+        self._balancer = balancer
+        self._codec = codec
+        self._monotonic = clock.monotonic
+        self._answers: dict[type[Message], msgspec.json.Decoder[Any]] = {}
+
+    async def execute(self, service: str, command: Command[R], context: Context) -> R:
+        """Carry `command` out there; raises the handler's refusal, `UpstreamFailed`, TimeoutError."""
+        return cast(R, await self._call(service, command, context, repeatable=False))
+
+    async def ask(self, service: str, query: Query[R], context: Context) -> R:
+        """Answer `query` there; raises the handler's refusal, `UpstreamFailed`, TimeoutError."""
+        return cast(R, await self._call(service, query, context, repeatable=True))
+
+    async def refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
+        """What the producer of `chain` still has beyond `after`; nothing while it cannot be asked."""
+        query = {"history": chain.history, "topic": chain.topic, "partition": chain.partition, "after": after}
+        target = f"{OUTBOX}{chain.source}?{urlencode(query)}".encode()
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                answer = await self._balancer.request(chain.source, "GET", target, (), repeatable=True)
+        except (UpstreamFailed, TimeoutError):
+            return ()  # asked again, as long as something is missing
+        return _decode_carried(answer.body) if answer.status == 200 else ()
+
+    async def _call(self, service: str, message: Message, context: Context, *, repeatable: bool) -> Any:
+        name, _, data = self._codec.encode(message)
+        seconds = CALL_SECONDS if context.deadline is None else context.deadline - self._monotonic()
+        sent = RemoteContext(
+            context.correlation_id, context.causation_id, context.principal, context.traceparent, seconds
+        )
+        headers = [(CONTEXT_HEADER, msgspec.json.encode(sent))]
+        required = required_position.get()
+        if required is not None and required.service == service:
+            token = format_token(required.service, required.history, required.position)
+            headers.append((TOKEN_HEADER, token.encode()))
+        async with asyncio.timeout(seconds):
+            answer = await self._balancer.request(
+                service, "POST", f"{MESSAGES}{name}".encode(), headers, data, repeatable=repeatable
+            )
+        return self._result(service, message, answer)
+
+    def _result(self, service: str, message: Message, answer: UpstreamAnswer) -> Any:
+        if answer.status == REFUSED:
+            raise read_refusal(answer.body)
+        if answer.status != 200:
+            raise UpstreamFailed(service, f"{answer.status} {answer.body.decode(errors='replace')}")
+        kind = type(message)
+        decoder = self._answers.get(kind)
+        if decoder is None:
+            decoder = self._answers[kind] = msgspec.json.Decoder(answer_of(kind))
+        return decoder.decode(answer.body)

@@ -1,0 +1,46 @@
+"""A built system at work: its loops run, and its requests are answered, until it is told to stop."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from starlette.types import ASGIApp
+
+from colonnade.observability.health import Health, Phase
+from colonnade.observability.requests import RequestLog
+from colonnade.system.hosts.collecting import spare_what_stays
+from colonnade.system.hosts.health_log import log_health
+from colonnade.system.hosts.listening import Server
+from colonnade.system.hosts.stopping import Stop
+from colonnade.system.hosts.supervision import Supervisor
+from colonnade.system.runtime import Runtime
+
+__all__ = ["serve"]
+
+
+async def serve(runtime: Runtime, app: ASGIApp, listener: socket.socket, stop: Stop, ready: Callable[[], None]) -> None:
+    """Serve `app` on `listener` until `stop`; `ready` is called once requests are answered."""
+    world = runtime.world
+    loops = {**runtime.loops, "host.health": lambda: log_health(runtime.health, world)}
+    supervisor = Supervisor(loops, world)
+    runtime.health.watch(supervisor.health)
+    server = Server(RequestLog(app, world.clock))
+    async with asyncio.TaskGroup() as group:
+        background = group.create_task(supervisor.run())
+        serving = group.create_task(server.serve([listener]))
+        await server.ready.wait()
+        spare_what_stays()
+        _enter(runtime, Phase.SERVING)
+        ready()
+        await stop.wait()
+        _enter(runtime, Phase.STOPPING)
+        # Requests in flight may need the loops, so these end last
+        server.should_exit = True
+        await serving
+        background.cancel()
+
+
+def _enter(runtime: Runtime, phase: Phase) -> None:
+    healths: list[Health] = [runtime.health, *(service.health for service in runtime.services.values())]
+    for health in healths:
+        health.phase = phase
