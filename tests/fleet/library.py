@@ -11,6 +11,8 @@ from uuid import UUID
 
 from colonnade.application import Mediator
 from colonnade.brokers.memory import MemoryBroker
+from colonnade.caching.memory import MemoryCache
+from colonnade.caching.query_cache import QueryCache
 from colonnade.discovery import Address
 from colonnade.discovery.files import FileRegistry, write_registry
 from colonnade.messages.codec import MessageCodec
@@ -133,4 +135,5 @@ def _engines(folder: Path, world: World) -> Engines:
     async def open_store(service: str) -> Store:
         return await open_sqlite_store(folder / f"{service}.sqlite3", world)
 
-    return Engines(DataDirectory(folder), open_store, MemoryBroker(), "me")
+    queries = QueryCache(MemoryCache(world.clock), world)
+    return Engines(DataDirectory(folder), open_store, MemoryBroker(), "me", queries)
