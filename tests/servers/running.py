@@ -17,6 +17,7 @@ from colonnade.system.hosts.servers.nats import NatsServer, nats_server
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.system.hosts.servers.valkey import ValkeyServer, valkey_server
 from colonnade.world import real_world
+from tests.servers.rabbitmq import RabbitMqServer, rabbitmq
 
 S = TypeVar("S")
 
@@ -61,4 +62,11 @@ def nats() -> Iterator[NatsServer]:
 def valkey() -> Iterator[ValkeyServer]:
     """A Valkey for all tests of this process: each takes keys of a prefix of its own."""
     with own_folder("valkey") as folder, kept(valkey_server(folder, real_world())) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[RabbitMqServer]:
+    """A RabbitMQ for all tests of this process: each declares exchanges and queues of its own names."""
+    with own_folder("rabbitmq") as folder, kept(rabbitmq(folder, real_world())) as server:
         yield server

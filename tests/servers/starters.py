@@ -30,7 +30,24 @@ def ends_with_its_starter(module: str, name: str, folder: Path) -> bool:
         assert starter.stdout is not None
         server = os.pidfd_open(int(starter.stdout.readline()))
         os.kill(starter.pid, signal.SIGKILL)
+    return _ends(server)
+
+
+def all_end(variable: str) -> bool:
+    """Whether all processes end whose environment holds `variable`, a `NAME=value`."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if variable.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.append(os.pidfd_open(int(pid)))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return all([_ends(process) for process in found])
+
+
+def _ends(process: int) -> bool:
+    """Whether the process of this descriptor, which is closed, ends."""
     try:
-        return bool(select.select([server], [], [], END_SECONDS)[0])
+        return bool(select.select([process], [], [], END_SECONDS)[0])
     finally:
-        os.close(server)
+        os.close(process)

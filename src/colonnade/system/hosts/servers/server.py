@@ -10,7 +10,7 @@ from colonnade.system.hosts.servers.child import Child
 from colonnade.system.hosts.servers.ports import is_taken
 from colonnade.world import World
 
-__all__ = ["HOST", "Server", "running"]
+__all__ = ["HOST", "START_SECONDS", "Server", "running"]
 
 HOST = "127.0.0.1"
 """All servers listen on the loopback only."""
