@@ -40,9 +40,10 @@ def all_end(variable: str) -> bool:
         try:
             if variable.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 found.append(os.pidfd_open(int(pid)))
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or another user's
             continue
-    return all([_ends(process) for process in found])
+    ended = [_ends(process) for process in found]
+    return all(ended)
 
 
 def _ends(process: int) -> bool:
