@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from colonnade.brokers.broker import Broker, Carried
+from colonnade.brokers.broker import Broker, Carried, Unreadable
 from colonnade.brokers.memory import BrokerClosed, GroupAway, MemoryBroker
 from colonnade.testing.conformance.broker import BrokerConformance, Taker, carried
 
@@ -32,7 +32,7 @@ async def test_it_acknowledges_only_what_every_group_has_taken_over() -> None:
     broker = MemoryBroker()
     quick, go_on = Taker(), asyncio.Event()
 
-    async def slow(messages: Sequence[Carried]) -> None:
+    async def slow(messages: Sequence[Carried | Unreadable]) -> None:
         await go_on.wait()
 
     await broker.subscribe("quick", ["shop.events"], quick.receive)
@@ -72,7 +72,7 @@ async def test_a_failing_group_does_not_interrupt_another_at_its_work() -> None:
     ended: list[str] = []
     go_on = asyncio.Event()
 
-    async def slow(messages: Sequence[Carried]) -> None:
+    async def slow(messages: Sequence[Carried | Unreadable]) -> None:
         await go_on.wait()
         ended.append("well")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
-from colonnade.brokers.broker import Carried
+from colonnade.brokers.broker import Carried, Unreadable
 from colonnade.brokers.memory import MemoryBroker
 from colonnade.observability.health import Severity
 from colonnade.persistence.partitions import partition_of
@@ -28,13 +28,13 @@ class Listener:
         self.refused = asyncio.Event()
         self._came = asyncio.Event()
 
-    async def receive(self, messages: Sequence[Carried]) -> None:
+    async def receive(self, messages: Sequence[Carried | Unreadable]) -> None:
         """Take `messages` over, or refuse them."""
         if self.refusals:
             self.refusals -= 1
             self.refused.set()
             raise RuntimeError("the disk is full")
-        self.taken.extend(messages)
+        self.taken.extend(each for each in messages if isinstance(each, Carried))
         self._came.set()
 
     async def until(self, count: int) -> list[Carried]:

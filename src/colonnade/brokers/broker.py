@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["Broker", "Carried", "Receiver", "Subscription"]
+__all__ = ["Broker", "BrokerUnavailable", "Carried", "Receiver", "Subscription", "Unreadable"]
 
 
 class Carried(msgspec.Struct, frozen=True, gc=False):
@@ -26,7 +26,26 @@ class Carried(msgspec.Struct, frozen=True, gc=False):
     envelope: bytes
 
 
-Receiver = Callable[[Sequence[Carried]], Awaitable[None]]
+class Unreadable(msgspec.Struct, frozen=True, gc=False):
+    """Bytes on the broker that are no message: where they lay, what is wrong, and the bytes."""
+
+    origin: str
+    reason: str
+    data: bytes
+
+
+class BrokerUnavailable(Exception):
+    """The broker does not do what it is asked now; what was to be published stays in the outbox."""
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(broker, reason)
+        self.broker, self.reason = broker, reason
+
+    def __str__(self) -> str:
+        return f"{self.broker} is not available: {self.reason}; messages stay in the outbox until it is."
+
+
+Receiver = Callable[[Sequence[Carried | Unreadable]], Awaitable[None]]
 """Takes messages over: when it returns they are durable at the consumer and will not be asked for again."""
 
 

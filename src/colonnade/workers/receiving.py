@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 from uuid import UUID
 
-from colonnade.brokers.broker import Carried
+from colonnade.brokers.broker import Carried, Unreadable
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.addresses import HANDLERS, commands_of, replies_of
@@ -101,8 +102,19 @@ class Inbox:
             )
         return states
 
-    async def receive(self, messages: Sequence[Carried]) -> None:
-        """Write `messages` down; when it returns they are durable. It waits while there is a backlog."""
+    async def receive(self, messages: Sequence[Carried | Unreadable]) -> None:
+        """Write `messages` down; when it returns they are durable. It waits while there is a backlog.
+
+        What is no message is kept aside.
+        """
+        unreadable = [each for each in messages if isinstance(each, Unreadable)]
+        if unreadable:
+            kept = [KeepAside(each.origin, each.reason, each.data) for each in unreadable]
+            await self._store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*kept]))
+            messages = [each for each in messages if isinstance(each, Carried)]
+        await self._receive(cast(Sequence[Carried], messages))
+
+    async def _receive(self, messages: Sequence[Carried]) -> None:
         if self._full or await self._store.inbox.unhandled() > self._backlog_limit:
             await self._wait_for_room()
         try:

@@ -4,9 +4,13 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from uuid import UUID
 
-from colonnade.brokers.broker import Broker, Carried
+import msgspec
+
+from colonnade.brokers.broker import Broker, Carried, Unreadable
+from colonnade.messages.envelope import Envelope
 from colonnade.world import real_world
 
 __all__ = ["BrokerConformance"]
@@ -17,9 +21,23 @@ _HISTORY = UUID(int=1)
 _WORLD = real_world()
 
 
-def carried(seq: int, topic: str = "shop.events", *, partition: int = 0, envelope: bytes = b"{}") -> Carried:
+def enveloped(data: object = None, source: str = "shop") -> bytes:
+    """An envelope around some data."""
+    return Envelope(
+        specversion="1.0",
+        id=UUID(int=7),
+        source=source,
+        type=f"{source}.Sold",
+        subject="Order/1",
+        time=datetime(2026, 1, 2, tzinfo=UTC),
+        data=msgspec.Raw(msgspec.json.encode(data)),
+        correlationid=UUID(int=8),
+    ).encode()
+
+
+def carried(seq: int, topic: str = "shop.events", *, partition: int = 0) -> Carried:
     """A message that follows the one before it."""
-    return Carried("shop", _HISTORY, topic, partition, seq, seq - 1, f"Order/{seq}", envelope)
+    return Carried("shop", _HISTORY, topic, partition, seq, seq - 1, f"Order/{seq}", enveloped())
 
 
 class Taker:
@@ -27,15 +45,17 @@ class Taker:
 
     def __init__(self, failures: int = 0, changed: asyncio.Event | None = None) -> None:
         self.taken: list[Carried] = []
+        self.unreadable: list[Unreadable] = []
         self._failures = failures
         self._changed = changed or asyncio.Event()
 
-    async def receive(self, messages: Sequence[Carried]) -> None:
+    async def receive(self, messages: Sequence[Carried | Unreadable]) -> None:
         """Take `messages` over."""
         if self._failures:
             self._failures -= 1
             raise RuntimeError("the disk is full")
-        self.taken.extend(messages)
+        self.taken.extend(each for each in messages if isinstance(each, Carried))
+        self.unreadable.extend(each for each in messages if isinstance(each, Unreadable))
         self._changed.set()
 
     @property
@@ -88,8 +108,9 @@ class BrokerConformance(ABC):
         """Source, history, topic, partition, both numbers, key and bytes stay what they are."""
         async with self.running_broker() as broker:
             taker = Taker()
+            envelope = enveloped({"text": '"}, {"partitionkey":1}', "letters": "ü€🦀\n"}, "shöp")
             sent = Carried(
-                "shöp", UUID(int=(1 << 128) - 1), "shop.events", 7, 1 << 62, 0, "Bestellung/ü|é \n", bytes(range(256))
+                "shöp", UUID(int=(1 << 128) - 1), "shop.events", 7, 1 << 62, 0, "Bestellung/ü|é \n", envelope
             )
             await broker.subscribe("ordering", ["shop.events"], taker.receive)
             await self.publish(broker, sent)
@@ -147,10 +168,10 @@ class BrokerConformance(ABC):
             entered, leave = asyncio.Event(), asyncio.Event()
             finished: list[int] = []
 
-            async def receive(messages: Sequence[Carried]) -> None:
+            async def receive(messages: Sequence[Carried | Unreadable]) -> None:
                 entered.set()
                 await leave.wait()
-                finished.extend(message.seq for message in messages)
+                finished.extend(message.seq for message in messages if isinstance(message, Carried))
 
             subscription = await broker.subscribe("ordering", ["shop.events"], receive)
             publishing = asyncio.create_task(self.publish(broker, carried(1)))
