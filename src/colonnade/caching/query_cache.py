@@ -105,7 +105,7 @@ class QueryCache:
             await asyncio.wait(flights)
 
     async def _read(self, key: str, read: Read, kept_seconds: float, required: int, since: Missed | None) -> KeptAnswer:
-        joined = self._flights.get((key, required))
+        joined = self._flying(key, required)
         if joined is not None:
             kept, current = await self._landed(key, required, joined)
             if current:
@@ -115,8 +115,13 @@ class QueryCache:
         kept, _ = await self._landed(key, required, self._fly(key, read, kept_seconds, required, since))
         return kept
 
-    def _fly(self, key: str, read: Read, kept_seconds: float, required: int, since: Missed | None) -> _Flight:
+    def _flying(self, key: str, required: int) -> _Flight | None:
         flight = self._flights.get((key, required))
+        # One that is done is there for a moment yet, and knows nothing of what happened since
+        return flight if flight is not None and not flight.task.done() else None
+
+    def _fly(self, key: str, read: Read, kept_seconds: float, required: int, since: Missed | None) -> _Flight:
+        flight = self._flying(key, required)
         if flight is None:
             task = asyncio.create_task(self._reading(key, read, kept_seconds, since))
             flight = self._flights[key, required] = _Flight(task)

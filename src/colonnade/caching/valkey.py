@@ -62,6 +62,7 @@ return entry
 """
 )
 
+# A server without room refuses a script at its first write alone, which therefore is one that needs room
 _SET = (
     _SEQUENCE
     + """
@@ -75,8 +76,6 @@ for number = 5, #ARGV do
   if not invalidated then
     invalidated = now
     redis.call('SET', tag, string.format('%.0f', now), 'PX', ARGV[3])
-  else
-    redis.call('PEXPIRE', tag, ARGV[3], 'GT')
   end
   if tonumber(invalidated) > since then kept = false end
 end
@@ -87,6 +86,7 @@ end
 local head = { string.format('%.0f', since) }
 for number = 5, #ARGV do head[#head + 1] = ARGV[number] end
 redis.call('SET', KEYS[2], table.concat(head, ' ') .. '\\n' .. ARGV[4], 'PX', ARGV[3])
+for number = 5, #ARGV do redis.call('PEXPIRE', ARGV[1] .. ARGV[number], ARGV[3], 'GT') end
 return 1
 """
 )

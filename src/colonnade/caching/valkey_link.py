@@ -69,7 +69,7 @@ class ValkeyLink:
         except TimeoutError:
             # What is behind it in line would wait as long
             self.close(f"there was no answer for {ANSWER_SECONDS} s")
-            raise
+            raise LinkDown(self._down) from None
 
     async def serve(self, then: Callable[[], Awaitable[None]]) -> None:
         """Carry questions and answers until the connection breaks, and do `then` meanwhile; raises `LinkDown`."""
