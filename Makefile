@@ -9,7 +9,7 @@ PIP := -m pip --disable-pip-version-check --quiet --no-input install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test check bench proof locks clean
+.PHONY: help up test check servers bench proof locks clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ check: .venv/dev.stamp ## Lint, check types, floors, borders and dependencies
 	@$(BIN)/deptry src
 	@cd grocer && ../$(BIN)/deptry src
 
+servers: .venv/run.stamp ## Get the servers that only tests start (RabbitMQ, Kafka, PgBouncer, Varnish)
+	@$(BIN)/python make/servers.py
+
 bench: .venv-bench/stamp ## Measure beside the peers
 	@.venv-bench/bin/python -m benchmarks
 
@@ -63,4 +66,4 @@ locks: .venv/dev.stamp ## Resolve the dependencies anew (UPGRADE=--upgrade to ta
 	@$(BIN)/python locks/resolve.py $(UPGRADE)
 
 clean: ## Remove what was installed and cached; data under .colonnade stays
-	@rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	@rm -rf .venv .venv-bench .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -17,6 +17,7 @@ from colonnade.system.hosts.servers.nats import NatsServer, nats_server
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.system.hosts.servers.valkey import ValkeyServer, valkey_server
 from colonnade.world import real_world
+from tests.servers.kafka import KafkaServer, kafka
 from tests.servers.rabbitmq import RabbitMqServer, rabbitmq
 
 S = TypeVar("S")
@@ -69,4 +70,11 @@ def valkey() -> Iterator[ValkeyServer]:
 def rabbit() -> Iterator[RabbitMqServer]:
     """A RabbitMQ for all tests of this process: each declares exchanges and queues of its own names."""
     with own_folder("rabbitmq") as folder, kept(rabbitmq(folder, real_world())) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[KafkaServer]:
+    """A Kafka for all tests of this process: each makes topics of its own names."""
+    with own_folder("kafka") as folder, kept(kafka(folder, real_world())) as server:
         yield server
