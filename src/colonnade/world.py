@@ -15,11 +15,13 @@ __all__ = [
     "Clock",
     "Ids",
     "Randomness",
+    "Secret",
     "Sleep",
     "World",
     "datetime_of",
     "micros_of",
     "real_world",
+    "system_secret",
     "text_of",
     "uuid_of",
 ]
@@ -53,6 +55,13 @@ class Randomness(Protocol):
         """A non-negative integer of `count` random bits."""
 
 
+class Secret(Protocol):
+    """Draws bytes that nobody can guess, which `Randomness` does not promise."""
+
+    def __call__(self, size_bytes: int, /) -> bytes:
+        """So many of them."""
+
+
 class Ids(Protocol):
     """Makes identifiers."""
 
@@ -82,6 +91,11 @@ def real_world() -> World:
     clock = _SystemClock()
     randomness = _SystemRandomness()
     return World(clock, randomness, _TimeOrderedIds(clock, randomness), _sleep)
+
+
+def system_secret(size_bytes: int) -> bytes:
+    """Bytes that nobody can guess, from the operating system."""
+    return os.urandom(size_bytes)
 
 
 def micros_of(moment: datetime) -> int:

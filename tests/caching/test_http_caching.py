@@ -1,22 +1,19 @@
 """What is kept of a service's answers, and what HTTP says about them."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from colonnade.caching import CacheStore, MemoryCache
+from colonnade.caching import CacheStore
 from colonnade.caching.query_cache import QueryCache
 from colonnade.persistence import DataDirectory
 from colonnade.presentation.caching import Cache, InvalidCache
 from colonnade.system.engines import Engines, embedded_engines
-from colonnade.system.hosts.servers.valkey import ValkeyServer
 from colonnade.testing.running import RunningSystem, running_system
 from colonnade.world import real_world
 from tests.caching.pinboard import answered, pinboard
-from tests.caching.valkeys import running_cache
 
 _WORLD = real_world()
 
@@ -26,23 +23,11 @@ def engines_with(queries: QueryCache, data: Path) -> Engines:
     return replace(embedded_engines(DataDirectory(data), _WORLD), queries=queries)
 
 
-@asynccontextmanager
-async def cache_of(kind: str, valkey: ValkeyServer) -> AsyncIterator[CacheStore]:
-    """A cache of a kind."""
-    if kind == "memory":
-        yield MemoryCache(_WORLD.clock)
-    else:
-        async with running_cache(valkey.url) as cache:
-            yield cache
-
-
-@pytest.fixture(params=["memory", "valkey"])
-async def board(request: pytest.FixtureRequest, valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[RunningSystem]:
+@pytest.fixture
+async def board(cache: CacheStore, tmp_path: Path) -> AsyncIterator[RunningSystem]:
     """A pinboard with one note."""
-    async with (
-        cache_of(request.param, valkey) as cache,
-        running_system(pinboard, tmp_path, engines=engines_with(QueryCache(cache, _WORLD), tmp_path)) as system,
-    ):
+    engines = engines_with(QueryCache(cache, _WORLD), tmp_path)
+    async with running_system(pinboard, tmp_path, engines=engines) as system:
         await system.request("POST", "/api/notes/note", json={"text": "one"})
         await system.settled()
         answered.clear()
