@@ -34,6 +34,10 @@ def up(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", help="The port to listen on; 0 takes a free one.")] = 8000,
     data: Data = DEFAULT_DATA,
+    purge: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A CDN or proxy that keeps public pages, to be told which are out of date."),
+    ] = None,
 ) -> None:
     """Start a system in this process, its stores embedded, until Ctrl-C.
 
@@ -67,7 +71,7 @@ def up(
             configure_logs(settings, world.clock, log, colours=colours)
             system = load_system(target)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_run(system, target, HostSettings(data, host, port)))
+                runner.run(_run(system, target, HostSettings(data, host, port, purge or ())))
 
 
 async def _run(system: System, target: str, settings: HostSettings) -> None:

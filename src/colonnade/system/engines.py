@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 from colonnade.brokers.broker import Broker, Carried
 from colonnade.brokers.memory import MemoryBroker
 from colonnade.caching import MemoryCache
+from colonnade.caching.http_purge import HttpPurge
+from colonnade.caching.purge import PurgeQueue
 from colonnade.caching.query_cache import QueryCache
 from colonnade.messages import Command, Query
 from colonnade.observability.correlation import Context
@@ -51,10 +53,16 @@ class Engines:
     loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
 
-def embedded_engines(data: DataDirectory, world: World) -> Engines:
-    """All in one process and its files: that nobody else holds the leases, the lock on the directory makes certain."""
+def embedded_engines(data: DataDirectory, world: World, purge: Sequence[str] = ()) -> Engines:
+    """All in one process and its files: that nobody else holds the leases, the lock on the directory makes certain.
+
+    `purge` are the URLs of what keeps public pages before it, and is told which are out of date.
+    """
 
     async def open_store(service: str) -> Store:
         return await open_sqlite_store(data.path / f"{service}.sqlite3", world)
 
-    return Engines(data, open_store, MemoryBroker(), "embedded", QueryCache(MemoryCache(world.clock), world))
+    purging = PurgeQueue(HttpPurge(purge), world) if purge else None
+    queries = QueryCache(MemoryCache(world.clock), world, purging)
+    loops = {"purging": purging.run} if purging is not None else {}
+    return Engines(data, open_store, MemoryBroker(), "embedded", queries, loops=loops)

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,12 @@ _log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """Where the system answers and where it keeps its data; port 0 takes a free one."""
+    """Where the system answers and keeps its data; port 0 takes a free one. `purge` are what keeps pages before it."""
 
     data: Path
     host: str = "127.0.0.1"
     port: int = 8000
+    purge: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ class EmbeddedHost:
             own_data_directory(settings.data) as data,
             bound(settings.host, settings.port) as listener,
         ):
-            building = asyncio.ensure_future(build(self._system, embedded_engines(data, self._world), self._world))
+            building = asyncio.ensure_future(
+                build(self._system, embedded_engines(data, self._world, settings.purge), self._world)
+            )
             if not await self._stop.unless(building):
                 return
             runtime = building.result()
