@@ -13,9 +13,9 @@ _PROGRAM = """
 import asyncio, importlib, pathlib, sys
 from colonnade.world import real_world
 
-async def main(module, name, folder):
+async def main(module, name, folder, *more):
     factory = getattr(importlib.import_module(module), name)
-    async with factory(pathlib.Path(folder), real_world()) as server:
+    async with factory(pathlib.Path(folder), real_world(), *more) as server:
         print(server.child.pid, flush=True)
         await asyncio.Event().wait()
 
@@ -23,9 +23,9 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def ends_with_its_starter(module: str, name: str, folder: Path) -> bool:
+def ends_with_its_starter(module: str, name: str, folder: Path, *more: str) -> bool:
     """Whether the server that `module.name` makes on `folder` ends when its starter is killed with -9."""
-    command = [sys.executable, "-c", _PROGRAM, module, name, str(folder)]
+    command = [sys.executable, "-c", _PROGRAM, module, name, str(folder), *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         server = os.pidfd_open(int(starter.stdout.readline()))

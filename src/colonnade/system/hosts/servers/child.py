@@ -76,6 +76,11 @@ class Child:
         return self._process.pid if self.is_running and self._process is not None else None
 
     @property
+    def was_started(self) -> bool:
+        """Whether it has been started at all; it may have ended since."""
+        return self._process is not None
+
+    @property
     def is_running(self) -> bool:
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.returncode is None
@@ -121,12 +126,15 @@ class Child:
     async def kill(self) -> None:
         """End it, and all that it has started, as a power cut would."""
         if self.is_running and self._process is not None:
-            started = _descendants(self._process.pid)
+            started = _open_descendants(self._process.pid)
             self._process.kill()  # first, so that it starts nobody anew
-            for pid in started:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
             await self._process.wait()
+            try:
+                for process in started:
+                    await _end(process)
+            finally:
+                for process in started:
+                    os.close(process)
 
     def last_lines(self) -> str:
         """How its log ends."""
@@ -139,11 +147,34 @@ class Child:
         return ServerFailed(self.name, reason, self.last_lines())
 
 
-def _descendants(pid: int) -> list[int]:
-    """Whom a process has started, and they in turn; Linux tells, elsewhere nobody is found."""
-    found: list[int] = []
-    with suppress(FileNotFoundError, ProcessLookupError):  # a thread or the process ends while we read
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in map(int, children.read_text().split()):
-                found += [child, *_descendants(child)]
-    return found
+if sys.platform == "linux":
+
+    def _open_descendants(pid: int) -> list[int]:
+        """Descriptors of those whom a process has started, and they in turn; a number alone might be given anew."""
+        found: list[int] = []
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread or the process ends while we read
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                for child in map(int, children.read_text().split()):
+                    found += [os.pidfd_open(child), *_open_descendants(child)]
+        return found
+
+    async def _end(process: int) -> None:
+        """Kill a process by its descriptor; it has ended when this returns, though it may not be reaped yet."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(process, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(process)
+
+else:
+
+    def _open_descendants(pid: int) -> list[int]:
+        """Nobody: only Linux tells."""
+        return []
+
+    async def _end(process: int) -> None:
+        raise NotImplementedError

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from colonnade.system.hosts.servers.child import Child
+from colonnade.system.hosts.servers.child import Child, ServerFailed
 from colonnade.system.hosts.servers.ports import is_taken
 from colonnade.world import World
 
@@ -17,6 +17,9 @@ HOST = "127.0.0.1"
 
 START_SECONDS = 60.0
 """So long may a server take until it answers."""
+
+_HOLD_SECONDS = 10.0
+"""So long may what a killed server had started hold its port."""
 
 _LOOK_SECONDS = 0.02
 _ANSWER_SECONDS = 5.0
@@ -40,8 +43,7 @@ class Server(ABC):
         """Start it, on a new folder or on what it left; it answers when this returns. Raises `ServerFailed`."""
         if self.is_running:
             return
-        if is_taken(self.port):
-            raise self.child.failed(f"port {self.port} is taken by another program: give it another port")
+        await self._until_port_is_free()
         await self.prepare()
         await self.child.start()
         try:
@@ -69,6 +71,15 @@ class Server(ABC):
     @abstractmethod
     async def answers(self) -> bool:
         """Whether this very server, not another one on its port, is ready; may raise `OSError` while it is not."""
+
+    async def _until_port_is_free(self) -> None:
+        deadline = self._world.clock.monotonic() + (_HOLD_SECONDS if self.child.was_started else 0.0)
+        while is_taken(self.port):
+            if self._world.clock.monotonic() >= deadline:
+                raise ServerFailed(
+                    self.child.name, f"port {self.port} is taken by another program: give it another port"
+                )
+            await self._world.sleep(_LOOK_SECONDS)
 
     async def _until_ready(self) -> None:
         try:
