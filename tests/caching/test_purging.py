@@ -15,7 +15,7 @@ from colonnade.system.hosts.embedded import EmbeddedHost, HostSettings, Serving
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.world import real_world
 from tests.caching.pinboard import answered, pinboard
-from tests.caching.varnish import varnish
+from tests.servers.varnish import varnish
 
 WITHIN_SECONDS = 20.0
 _WORLD = real_world()
