@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, requested, started
 from tests.make.terminal import PATIENCE, on_a_terminal, read_until
 from tests.projections.desk import Served, desk
+from tests.projections.homes import in_folder
 from tests.projections.test_poison import an_evening, held
 
 
@@ -29,7 +30,7 @@ def test_what_is_left_to_do_and_what_is_left_out_is_told(tmp_path: Path, invoke:
     data.mkdir()
 
     async def leave() -> None:
-        async with desk(data, held(LookupError("no"))) as d:
+        async with desk(in_folder(data), held(LookupError("no"))) as d:
             await an_evening(d)
             await d.caught_up()
             await d.record("Tab/b", Served(5))

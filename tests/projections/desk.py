@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, select
@@ -13,12 +12,14 @@ from colonnade.application import Projection, Write, change, increment, insert
 from colonnade.messages import Event, Metadata
 from colonnade.messages.codec import MessageCodec
 from colonnade.messages.names import MessageNames
-from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
+from colonnade.persistence.store import Store
 from colonnade.persistence.tables.models import ReadModels
 from colonnade.persistence.tables.reading import StoreReads
 from colonnade.persistence.unit import Append, NewEvent, Unit
 from colonnade.workers.projections import Progress, Projector
 from colonnade.world import World, real_world
+
+from .homes import Home, tables_of_read_models
 
 SERVICE = "tabs"
 
@@ -82,7 +83,8 @@ class Tabs(Projection[Opened | Served | Paid]):
 class Desk:
     """An open store, and its projection if it was opened with one."""
 
-    store: SqliteStore
+    home: Home
+    store: Store
     models: ReadModels
     reads: StoreReads
     world: World
@@ -99,6 +101,10 @@ class Desk:
         unit = Unit(self.world.clock.micros(), self.world.ids.new(), effects=[Append(stream, before, new)])
         self.versions[stream] = before + len(events)
         return (await self.store.commit(unit)).position
+
+    def at(self, number: int) -> int:
+        """The position of the event with that `number` in the log, counted from 1."""
+        return self.home.unused + number
 
     async def a_long_evening(self, tabs: int, rounds: int) -> None:
         """Many tabs, each served many times, in turns."""
@@ -123,10 +129,7 @@ class Desk:
 
     async def tables(self) -> list[str]:
         """The physical tables of read models."""
-        (found,) = await self.store.query(
-            [("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB '*__[0-9]*'", ())]
-        )
-        return sorted(name for (name,) in found)
+        return await tables_of_read_models(self.store)
 
 
 def names_of(projection: type[Projection[Any]]) -> Sequence[str]:
@@ -136,16 +139,16 @@ def names_of(projection: type[Projection[Any]]) -> Sequence[str]:
 
 
 @asynccontextmanager
-async def desk(path: Path, projection: type[Projection[Any]] = Tabs, *, opened: bool = True) -> AsyncIterator[Desk]:
-    """A desk on the store at `path`."""
+async def desk(home: Home, projection: type[Projection[Any]] = Tabs, *, opened: bool = True) -> AsyncIterator[Desk]:
+    """A desk on the store in `home`."""
     world = real_world()
-    store = await open_sqlite_store(path / "tabs.sqlite3", world)
+    store = await home.open()
     try:
         models = ReadModels(SERVICE, store, world)
         projector = Projector(projection(), names_of(projection), store, CODEC, models, world)
         if opened:
             await projector.open()
-        yield Desk(store, models, StoreReads(models), world, projector)
+        yield Desk(home, store, models, StoreReads(models), world, projector)
     finally:
         await store.close()
 

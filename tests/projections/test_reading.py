@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -19,7 +18,8 @@ from colonnade.persistence.tables.models import UnknownTable
 from colonnade.persistence.unit import Unit
 from colonnade.persistence.work import Work, current_work
 
-from .desk import SERVICE, Desk, Opened, Served, Tabs, Toasted, desk, running, tabs
+from .desk import SERVICE, Desk, Opened, Served, Toasted, desk, running, tabs
+from .homes import Home
 
 notes = Table("notes", MetaData(), Column("id", Integer, primary_key=True))
 
@@ -37,9 +37,9 @@ def require(d: Desk, position: int, history: UUID | None = None, service: str = 
     required_position.set(RequiredPosition(service, history or d.store.history, position))
 
 
-async def test_a_query_waits_for_what_its_caller_has_seen(tmp_path: Path) -> None:
+async def test_a_query_waits_for_what_its_caller_has_seen(home: Home) -> None:
     """It is answered as soon as the projection has come as far, and not before."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         require(d, await d.record("Tab/a", Opened("Ann")))
         waiting = asyncio.create_task(d.rows())
         done, _ = await asyncio.wait([waiting], timeout=0.05)
@@ -48,9 +48,9 @@ async def test_a_query_waits_for_what_its_caller_has_seen(tmp_path: Path) -> Non
         assert [row[1] for row in await waiting] == ["Ann"]
 
 
-async def test_the_commands_of_many_are_read_by_each(tmp_path: Path) -> None:
+async def test_the_commands_of_many_are_read_by_each(home: Home) -> None:
     """Under load, every caller finds its own write."""
-    async with desk(tmp_path) as d, running(d.projector):
+    async with desk(home) as d, running(d.projector):
 
         async def guest(number: int) -> None:
             for turn in range(10):
@@ -62,32 +62,34 @@ async def test_the_commands_of_many_are_read_by_each(tmp_path: Path) -> None:
         await asyncio.gather(*(guest(number) for number in range(16)))
 
 
-async def test_a_query_that_cannot_be_fresh_enough_says_so(tmp_path: Path) -> None:
+async def test_a_query_that_cannot_be_fresh_enough_says_so(home: Home) -> None:
     """After a while, naming the projection and how far it is."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.record("Tab/a", Opened("Ann"))
         await d.caught_up()
         require(d, await d.record("Tab/a", Served(1)))
         d.models.wait_seconds = 0.02
-        with pytest.raises(StaleRead, match="Tabs has been written up to 1, 2 is asked for; try again soon"):
+        with pytest.raises(
+            StaleRead, match=f"Tabs has been written up to {d.at(1)}, {d.at(2)} is asked for; try again soon"
+        ):
             await d.rows()
 
 
-async def test_events_of_others_keep_no_query_waiting(tmp_path: Path) -> None:
+async def test_events_of_others_keep_no_query_waiting(home: Home) -> None:
     """What the projection does not take cannot make its rows stale, though its checkpoint lies before it."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.record("Tab/a", Opened("Ann"))
         await d.caught_up()
         require(d, await d.record("Toast/a", Toasted(), Toasted()))
         d.models.wait_seconds = 0.0
         assert len(await d.rows()) == 1
-        assert await d.store.checkpoint("Tabs/1") == 1
+        assert await d.store.checkpoint("Tabs/1") == d.at(1)
 
 
 @pytest.mark.parametrize("foreign", ["service", "history"])
-async def test_positions_of_other_logs_say_nothing(tmp_path: Path, foreign: str) -> None:
+async def test_positions_of_other_logs_say_nothing(home: Home, foreign: str) -> None:
     """A token of another service, or of a history that a restore has ended, is no reason to wait."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         d.models.wait_seconds = 0.0
         await d.record("Tab/a", Opened("Ann"))
         if foreign == "service":
@@ -97,12 +99,12 @@ async def test_positions_of_other_logs_say_nothing(tmp_path: Path, foreign: str)
         assert await d.rows() == []
 
 
-async def test_another_process_switches_and_queries_follow(tmp_path: Path) -> None:
+async def test_another_process_switches_and_queries_follow(home: Home) -> None:
     """A reader that still thinks of the old build, whose tables are gone, looks again."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.record("Tab/a", Opened("Ann"))
         await d.caught_up()
-        async with desk_of_another_process(d) as elsewhere:
+        async with desk(home) as elsewhere:
             assert await elsewhere.rows() == await d.rows()
             async for _ in d.projector.rebuild():
                 assert await elsewhere.rows() == await d.rows()
@@ -110,14 +112,9 @@ async def test_another_process_switches_and_queries_follow(tmp_path: Path) -> No
             assert await elsewhere.rows() == await d.rows()
 
 
-def desk_of_another_process(d: Desk):  # type: ignore[no-untyped-def]
-    """The same store, opened a second time."""
-    return desk(d.store.path.parent, Tabs)
-
-
-async def test_first_and_one(tmp_path: Path) -> None:
+async def test_first_and_one(home: Home) -> None:
     """The first row or none; the only row or an error."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         assert await d.reads.first(select(tabs)) is None
         with pytest.raises(NoResultFound):
             await d.reads.one(select(tabs))
@@ -131,11 +128,11 @@ async def test_first_and_one(tmp_path: Path) -> None:
             await d.reads.one(select(tabs))
 
 
-async def test_a_statement_written_once_takes_its_values_when_asked(tmp_path: Path) -> None:
+async def test_a_statement_written_once_takes_its_values_when_asked(home: Home) -> None:
     """With lists of any length, none included."""
     by_guest = select(tabs.c.tab).where(tabs.c.guest.in_(bindparam("guests", expanding=True))).order_by(tabs.c.tab)
     by_tab = select(tabs.c.guest).where(tabs.c.tab == bindparam("tab"))
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         for number, guest in enumerate(("Ann", "Bob", "Cy", "Ann")):
             await d.record(f"Tab/{number}", Opened(guest))
         await d.caught_up()
@@ -148,9 +145,9 @@ async def test_a_statement_written_once_takes_its_values_when_asked(tmp_path: Pa
             assert row.guest == guest
 
 
-async def test_statements_of_one_shape_keep_their_own_values(tmp_path: Path) -> None:
+async def test_statements_of_one_shape_keep_their_own_values(home: Home) -> None:
     """Though they are compiled once."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         for number in range(5):
             await d.record(f"Tab/{number}", Opened(f"guest {number}"))
         await d.caught_up()
@@ -161,9 +158,9 @@ async def test_statements_of_one_shape_keep_their_own_values(tmp_path: Path) -> 
         assert found == [["guest 0"], *([f"guest {n - 1}", f"guest {n}"] for n in range(1, 5))]
 
 
-async def test_joins_aliases_and_subqueries_name_the_declared_tables(tmp_path: Path) -> None:
+async def test_joins_aliases_and_subqueries_name_the_declared_tables(home: Home) -> None:
     """Whatever table stands for them."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.record("Tab/a", Opened("Ann"))
         await d.record("Tab/b", Opened("Ann"))
         await d.caught_up()
@@ -178,23 +175,23 @@ async def test_joins_aliases_and_subqueries_name_the_declared_tables(tmp_path: P
         assert [tuple(row) for row in await d.reads.all(select(counted))] == [("Ann", 2)]
 
 
-async def test_what_the_database_does_not_take_is_told_with_the_statement(tmp_path: Path) -> None:
+async def test_what_the_database_does_not_take_is_told_with_the_statement(home: Home) -> None:
     """A query that cannot be, and one that would write."""
-    async with desk(tmp_path) as d:
-        with pytest.raises(QueryFailed, match="no such column: rounds_of"):
+    async with desk(home) as d:
+        with pytest.raises(QueryFailed, match="rounds_of"):
             await d.reads.all(select(literal_column("rounds_of")).select_from(tabs))
-        with pytest.raises(QueryFailed, match="readonly"):
+        with pytest.raises(QueryFailed, match=r"read-?only"):
             await d.reads.all(insert_into(tabs).values(tab="x", guest="x", state="x", at=1).returning(tabs.c.tab))
         with pytest.raises(UnknownTable, match="The service tabs has no table notes"):
             await d.reads.all(select(notes))
         assert await d.rows() == []
 
 
-async def test_a_slow_query_holds_up_no_other(tmp_path: Path) -> None:
+async def test_a_slow_query_holds_up_no_other(home: Home) -> None:
     """And is broken off when nobody waits for it any more."""
     numbers = select(literal(1).label("n")).cte("numbers", recursive=True)
     forever = select(func.count()).select_from(numbers.union_all(select(numbers.c.n + 1)))
-    async with desk(tmp_path) as d, asyncio.timeout(10):
+    async with desk(home) as d, asyncio.timeout(10):
         slow = asyncio.create_task(d.reads.all(forever))
         for _ in range(5):
             assert await d.rows() == []
@@ -210,9 +207,9 @@ def tables_of(d: Desk) -> tuple[UnitTables, Work]:
     return UnitTables(d.models), work
 
 
-async def test_tables_of_ones_own_are_written_with_the_command(tmp_path: Path) -> None:
+async def test_tables_of_ones_own_are_written_with_the_command(home: Home) -> None:
     """In their order, in the one transaction; thousands of rows cost little."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.models.own([notes])
         tables, work = tables_of(d)
         tables.write(*(insert(notes, id=number) for number in range(5_000)), upsert(notes, id=7))
@@ -221,17 +218,17 @@ async def test_tables_of_ones_own_are_written_with_the_command(tmp_path: Path) -
         assert await d.rows(notes) == [(number,) for number in range(5_000)]
 
 
-async def test_a_command_does_not_write_what_a_projection_fills(tmp_path: Path) -> None:
+async def test_a_command_does_not_write_what_a_projection_fills(home: Home) -> None:
     """It records an event instead."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         tables, _ = tables_of(d)
         with pytest.raises(NotOwnTable, match="Table tabs is filled by Tabs alone; record an event"):
             tables.write(insert(tabs, tab="x", guest="x", state="x", at=1))
 
 
-async def test_idle_projections_and_readers_write_nothing(tmp_path: Path) -> None:
+async def test_idle_projections_and_readers_write_nothing(home: Home) -> None:
     """Nothing happens, nothing is committed."""
-    async with desk(tmp_path) as d, running(d.projector):
+    async with desk(home) as d, running(d.projector):
         require(d, await d.record("Tab/a", Opened("Ann")))
         await d.rows()
         touched: list[object] = []

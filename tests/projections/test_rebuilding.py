@@ -1,9 +1,8 @@
 """A read model can be filled anew at any time: beside the one that is read, under load, over crashes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from colonnade.persistence.unit import Unit
 from colonnade.workers.projections import Projector
 
 from .desk import CODEC, SERVICE, Desk, Opened, Paid, Served, Tabs, Toasted, desk, names_of, running, tabs
+from .homes import Home
 
 
 class Crash(Exception):
@@ -47,46 +47,46 @@ async def crashing(desk: Desk, after_commits: int, *, acknowledged: bool) -> Asy
         desk.store.commit = commit  # type: ignore[method-assign]
 
 
-async def test_rows_follow_the_log(tmp_path: Path) -> None:
+async def test_rows_follow_the_log(home: Home) -> None:
     """Inserts, changes and sums, in the order of the log."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.record("Tab/a", Opened("Ann"), Served(300), Served(450))
         await d.record("Tab/b", Opened("Bob"))
         last = await d.record("Tab/a", Paid())
         await d.caught_up()
-        assert await d.rows() == [("Tab/a", "Ann", 750, 2, "paid", last), ("Tab/b", "Bob", 0, 0, "open", 4)]
+        assert await d.rows() == [("Tab/a", "Ann", 750, 2, "paid", last), ("Tab/b", "Bob", 0, 0, "open", d.at(4))]
 
 
-async def test_events_of_others_cost_no_transactions(tmp_path: Path) -> None:
+async def test_events_of_others_cost_no_transactions(home: Home) -> None:
     """The checkpoint stays where it is until it lags far behind; nothing is written for what is of no interest."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.record("Tab/a", Opened("Ann"))
         await d.caught_up()
         for _ in range(20):
             await d.record("Toast/a", Toasted())
         async with crashing(d, 0, acknowledged=False):
             await d.caught_up()
-        assert (await d.projector.progress()).position == 21
-        assert await d.store.checkpoint("Tabs/1") == 1
+        assert (await d.projector.progress()).position == d.at(21)
+        assert await d.store.checkpoint("Tabs/1") == d.at(1)
         await d.record("Toast/b", *[Toasted()] * 2_000)
         await d.caught_up()
-        assert await d.store.checkpoint("Tabs/1") == 2_021
+        assert await d.store.checkpoint("Tabs/1") == d.at(2_021)
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
-async def test_a_crash_between_pages_neither_loses_nor_doubles(tmp_path: Path, acknowledged: bool) -> None:
+async def test_a_crash_between_pages_neither_loses_nor_doubles(home: Home, acknowledged: bool) -> None:
     """Whether the last transaction was durable or not: after a restart every event has its effect once."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(10, 40)
     crashes = 0
     for commits in range(6):
-        async with desk(tmp_path) as d:
+        async with desk(home) as d:
             try:
                 async with crashing(d, commits % 3, acknowledged=acknowledged):
                     await d.caught_up()
             except Crash:
                 crashes += 1
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.caught_up()
         assert [(row[2], row[3]) for row in await d.rows()] == [
             (sum(turn + number for turn in range(40)), 40) for number in range(10)
@@ -96,16 +96,14 @@ async def test_a_crash_between_pages_neither_loses_nor_doubles(tmp_path: Path, a
 
 @pytest.mark.parametrize("acknowledged", [False, True])
 @pytest.mark.parametrize("commits", range(9))
-async def test_a_crash_in_a_rebuild_leaves_one_whole_read_model(
-    tmp_path: Path, commits: int, acknowledged: bool
-) -> None:
+async def test_a_crash_in_a_rebuild_leaves_one_whole_read_model(home: Home, commits: int, acknowledged: bool) -> None:
     """At whatever commit it ends, readers see all rows after a restart, and in the end one build is left."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(8, 60)
         await d.caught_up()
         rows = await d.rows()
     crashed = False
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         try:
             async with crashing(d, commits, acknowledged=acknowledged):
                 async for _ in d.projector.rebuild():
@@ -113,7 +111,7 @@ async def test_a_crash_in_a_rebuild_leaves_one_whole_read_model(
         except Crash:
             crashed = True
         assert await d.rows() == rows
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         assert await d.rows() == rows
         await d.caught_up()
         assert await d.rows() == rows
@@ -121,9 +119,9 @@ async def test_a_crash_in_a_rebuild_leaves_one_whole_read_model(
         assert crashed
 
 
-async def test_a_rebuild_under_load_equals_the_live_one(tmp_path: Path) -> None:
+async def test_a_rebuild_under_load_equals_the_live_one(home: Home) -> None:
     """Row for row, while events go on being recorded and readers reading; the old tables go away afterwards."""
-    async with desk(tmp_path) as d, running(d.projector):
+    async with desk(home) as d, running(d.projector):
         await d.a_long_evening(10, 30)
         recording = True
 
@@ -165,9 +163,9 @@ async def expected(d: Desk, stream: str) -> tuple[int, int]:
     return sum(served), len(served)
 
 
-async def test_a_rebuild_that_nobody_watches_any_more_goes_on(tmp_path: Path) -> None:
+async def test_a_rebuild_that_nobody_watches_any_more_goes_on(home: Home) -> None:
     """Whoever asked for it may go away; the projector's own loop finishes it."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(5, 60)
         await d.caught_up()
         async for _ in d.projector.rebuild():
@@ -177,9 +175,9 @@ async def test_a_rebuild_that_nobody_watches_any_more_goes_on(tmp_path: Path) ->
         assert await d.tables() == ["tabs__2"]
 
 
-async def test_two_who_ask_for_a_rebuild_share_it(tmp_path: Path) -> None:
+async def test_two_who_ask_for_a_rebuild_share_it(home: Home) -> None:
     """The second joins the first."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(5, 60)
         await d.caught_up()
         assert all(await asyncio.gather(d.rebuilt(), d.rebuilt()))
@@ -222,13 +220,13 @@ class Guests(Projection[Opened]):
 Guests.__name__ = "Tabs"
 
 
-async def test_a_new_version_is_filled_beside_the_old_one(tmp_path: Path) -> None:
+async def test_a_new_version_is_filled_beside_the_old_one(home: Home) -> None:
     """Until it has come as far, readers see what there was, and health says so; then they see the new rows."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(4, 200)
         await d.caught_up()
         old = await d.rows()
-    async with desk(tmp_path, TabsAnew) as d:
+    async with desk(home, TabsAnew) as d:
         assert await d.rows() == old
         (state,) = d.projector.health()
         assert state.name == "tabs.projection.Tabs.building"
@@ -241,25 +239,25 @@ async def test_a_new_version_is_filled_beside_the_old_one(tmp_path: Path) -> Non
         assert await d.tables() == ["tabs__2"]
 
 
-async def test_going_back_to_an_older_version_fills_again(tmp_path: Path) -> None:
+async def test_going_back_to_an_older_version_fills_again(home: Home) -> None:
     """What an older version had built is gone; it is built anew and never mixed with the newer one's rows."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(3, 5)
         await d.caught_up()
         old = await d.rows()
-    async with desk(tmp_path, TabsAnew) as d:
+    async with desk(home, TabsAnew) as d:
         await d.caught_up()
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.caught_up()
         assert await d.rows() == old
 
 
-async def test_tables_of_another_shape_are_not_read_half_filled(tmp_path: Path) -> None:
+async def test_tables_of_another_shape_are_not_read_half_filled(home: Home) -> None:
     """There is nothing to show in the meantime, so that queries are told to try again."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(20, 10)
         await d.caught_up()
-    async with desk(tmp_path, Guests) as d:
+    async with desk(home, Guests) as d:
         d.models.wait_seconds = 0.01
         with pytest.raises(BeingBuilt, match="Tabs is being filled and cannot be read yet"):
             await d.rows(guests)
@@ -272,9 +270,9 @@ async def test_tables_of_another_shape_are_not_read_half_filled(tmp_path: Path) 
         assert await d.tables() == ["tabs__2"]
 
 
-async def test_a_new_projection_is_read_once_it_has_come_to_the_end(tmp_path: Path) -> None:
+async def test_a_new_projection_is_read_once_it_has_come_to_the_end(home: Home) -> None:
     """A log that was there before it is not shown by halves."""
-    async with desk(tmp_path, opened=False) as d:
+    async with desk(home, opened=False) as d:
         await d.a_long_evening(5, 300)
         await d.projector.open()
         d.models.wait_seconds = 0.01
@@ -285,28 +283,28 @@ async def test_a_new_projection_is_read_once_it_has_come_to_the_end(tmp_path: Pa
         assert len(await d.rows()) == 5
 
 
-async def test_an_unfinished_build_of_older_code_is_thrown_away(tmp_path: Path) -> None:
+async def test_an_unfinished_build_of_older_code_is_thrown_away(home: Home) -> None:
     """Only what the present code has begun is gone on with."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(4, 100)
         await d.caught_up()
         async for _ in d.projector.rebuild():
             break
-    async with desk(tmp_path, TabsAnew) as d:
+    async with desk(home, TabsAnew) as d:
         assert await d.tables() == ["tabs__1", "tabs__2", "tabs__3"]
         await d.caught_up()
         assert await d.tables() == ["tabs__3"]
 
 
-async def test_two_processes_on_one_build_do_not_double_rows(tmp_path: Path) -> None:
+async def test_two_processes_on_one_build_do_not_double_rows(home: Home) -> None:
     """Each page says where the checkpoint must stand, so that of two who project it one gives way."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         await d.a_long_evening(6, 50)
         models = ReadModels(SERVICE, d.store, d.world)
         twin = Projector(Tabs(), names_of(Tabs), d.store, CODEC, models, d.world)
         await twin.open()
         async with running(d.projector), running(twin), asyncio.timeout(20):
-            while await d.store.checkpoint("Tabs/1") < 306:  # noqa: ASYNC110 - either of the two gets there
+            while await d.store.checkpoint("Tabs/1") < d.at(306):  # noqa: ASYNC110 - either of the two gets there
                 await asyncio.sleep(0.01)
         assert [row[3] for row in await d.rows()] == [50] * 6
 
@@ -334,12 +332,12 @@ class Counts(Projection[Opened | Served | Paid]):
 @settings(max_examples=25)
 @given(histories)
 def test_what_is_rebuilt_equals_what_was_built_live(
-    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[int, str, bool]]
+    new_home: Callable[[], Home], history: list[tuple[int, str, bool]]
 ) -> None:
     """Whatever happened, and wherever pages ended."""
 
     async def play() -> None:
-        async with desk(tmp_path_factory.mktemp("desk"), Counts) as d:
+        async with desk(new_home(), Counts) as d:
             for number, what, stop in history:
                 event = {"o": Opened("a"), "s": Served(number + 1), "p": Paid(), "t": Toasted()}[what]
                 await d.record(f"Tab/{number}", event)
@@ -353,8 +351,8 @@ def test_what_is_rebuilt_equals_what_was_built_live(
     asyncio.run(play())
 
 
-async def test_rows_of_a_select_without_tables_need_no_projection(tmp_path: Path) -> None:
+async def test_rows_of_a_select_without_tables_need_no_projection(home: Home) -> None:
     """A statement that names no table is answered too."""
-    async with desk(tmp_path) as d:
+    async with desk(home) as d:
         row: Any = await d.reads.one(select(1))
         assert tuple(row) == (1,)

@@ -1,5 +1,6 @@
 """How SQLAlchemy's compilers mark tables, whatever the engine."""
 
+import re
 from typing import Any
 
 from colonnade.persistence.tables.marking import mark
@@ -23,7 +24,14 @@ class MarkedNames(_Compiler):  # type: ignore[misc]
 
 
 class MarkedTables(_Compiler):  # type: ignore[misc]
-    """Marks the tables that statements read."""
+    """Marks the tables that statements read, and keeps the names of written ones."""
+
+    def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> str:
+        """An INSERT; what it returns, and what it makes of rows in its way, is called by the declared name."""
+        text: str = super().visit_insert(insert_stmt, *args, **kw)
+        table = insert_stmt.table
+        into = f"INTO {mark(table.name)}"
+        return re.sub(f"{into}(?! AS )", lambda _: f"{into} AS {self.preparer.quote(table.name)}", text, count=1)
 
     def visit_table(self, table: Any, asfrom: bool = False, enclosing_alias: Any = None, **kw: Any) -> str:
         """A table in FROM; its columns go on being called by the declared name, whatever table it stands for."""

@@ -1,0 +1,5 @@
+"""Every test of read models that asks for a `home` runs on each engine."""
+
+from .homes import home, new_home
+
+__all__ = ["home", "new_home"]
