@@ -160,4 +160,20 @@ BENCHMARKS = [
         {"colonnade": ("projection_rebuild",), "eventsourcing": ("peers.eventsourcing_projection",)},
         _against("colonnade", "eventsourcing", "eventsourcing", None),
     ),
+    Benchmark(
+        "cached-get",
+        "A GET of one row by its key, 8 at a time, without the network",
+        "request",
+        "from memory",
+        {
+            "anew": ("cached_get", "anew"),
+            "from memory": ("cached_get", "memory"),
+            "from Valkey": ("cached_get", "valkey"),
+            "304, from memory": ("cached_get", "304"),
+        },
+        [
+            Bar("CPU anew against memory", "x", lambda of: of["anew"].cpu_us / of["from memory"].cpu_us, 2, True),
+            Bar("CPU anew against Valkey", "x", lambda of: of["anew"].cpu_us / of["from Valkey"].cpu_us, 1, True),
+        ],
+    ),
 ]

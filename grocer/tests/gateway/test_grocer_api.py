@@ -297,3 +297,30 @@ async def test_examples_of_the_api_are_orders_that_can_be_placed() -> None:
     (example,) = [each.example for each in api.endpoints if isinstance(each.example, PlaceOrder)]
     sold = {(shelf.store_id, shelf.product_id) for shelf in _day.prices}
     assert {(example.store_id, line.product_id) for line in example.lines} <= sold
+
+
+async def test_product_pages_are_kept_for_all_and_order_histories_for_their_customer(system: RunningSystem) -> None:
+    """Pages of the catalog may be kept anywhere, histories by their customer alone, single orders nowhere."""
+    for page in ("/api/catalog/products?search=milk", f"/api/catalog/products/{MILK}"):
+        first = await system.request("GET", page)
+        assert first.headers["cache-control"] == "public, max-age=60, stale-while-revalidate=300"
+        again = await system.request("GET", page, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status, again.body) == (304, b"")
+    history = await system.request("GET", f"{ORDERS}?customer_id={ABSENT}")
+    assert history.headers["cache-control"] == "private, max-age=5"
+    order = await system.request("GET", f"{ORDERS}/{ABSENT}")
+    assert order.headers["cache-control"] == "no-store"
+
+
+async def test_a_customer_sees_the_new_order_in_a_history_that_was_kept(system: RunningSystem) -> None:
+    """The token of the order that was just placed passes the kept history over."""
+    who = customer(Fate.OK, PRICE, skip=3)
+    history = f"{ORDERS}?customer_id={who}"
+    assert (await get(system, history))["items"] == []
+    assert (await get(system, history))["items"] == []
+    lines = [{"product_id": MILK, "quantity": 1}]
+    placed = await system.request("POST", ORDERS, json={"customer_id": who, "store_id": STORE, "lines": lines})
+    assert placed.status == 201
+    token = {"Colonnade-Token": placed.headers["colonnade-token"]}
+    found = await system.request("GET", history, headers=token)
+    assert [order["id"] for order in found.json()["items"]] == [placed.json()["id"]]
