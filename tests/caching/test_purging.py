@@ -68,7 +68,7 @@ async def test_a_kept_page_is_purged_by_the_event_that_changes_it(tmp_path: Path
     edge = free_port()
     async with (
         serving(tmp_path / "data", [f"http://127.0.0.1:{edge}"]) as port,
-        varnish(tmp_path / "varnish", _WORLD, port=edge, behind=port),
+        varnish(tmp_path / "varnish", _WORLD, port, port=edge),
     ):
         page = "/api/notes/note/public"
         await get(port, "/api/notes/note", "POST", '{"text": "one"}')
@@ -94,7 +94,7 @@ async def test_private_answers_are_not_kept_before_the_service(tmp_path: Path) -
     edge = free_port()
     async with (
         serving(tmp_path / "data", []) as port,
-        varnish(tmp_path / "varnish", _WORLD, port=edge, behind=port),
+        varnish(tmp_path / "varnish", _WORLD, port, port=edge),
     ):
         await get(port, "/api/notes/note", "POST", '{"text": "one"}')
         await until(port, "/api/notes/note/anew", '"one"')
