@@ -1,21 +1,22 @@
 """A process that starts a server and is killed: what it leaves behind."""
 
+import json
 import os
 import select
-import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 END_SECONDS = 30
 
 _PROGRAM = """
-import asyncio, importlib, pathlib, sys
+import asyncio, importlib, json, pathlib, sys
 from colonnade.world import real_world
 
-async def main(module, name, folder, *more):
+async def main(module, name, folder, more):
     factory = getattr(importlib.import_module(module), name)
-    async with factory(pathlib.Path(folder), real_world(), *more) as server:
+    async with factory(pathlib.Path(folder), real_world(), **json.loads(more)) as server:
         print(server.child.pid, flush=True)
         await asyncio.Event().wait()
 
@@ -23,13 +24,29 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def ends_with_its_starter(module: str, name: str, folder: Path, *more: str) -> bool:
+@dataclass(frozen=True)
+class Starter:
+    """A process, and the server that it has started."""
+
+    process: subprocess.Popen[str]
+    server: int
+
+
+def started(module: str, name: str, folder: Path, **more: int) -> Starter:
+    """A process that has started the server that `module.name` makes on `folder`, and that waits to be killed."""
+    command = [sys.executable, "-c", _PROGRAM, module, name, str(folder), json.dumps(more)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout as told:
+        return Starter(process, int(told.readline()))
+
+
+def ends_with_its_starter(module: str, name: str, folder: Path, **more: int) -> bool:
     """Whether the server that `module.name` makes on `folder` ends when its starter is killed with -9."""
-    command = [sys.executable, "-c", _PROGRAM, module, name, str(folder), *more]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
-        assert starter.stdout is not None
-        server = os.pidfd_open(int(starter.stdout.readline()))
-        os.kill(starter.pid, signal.SIGKILL)
+    starter = started(module, name, folder, **more)
+    server = os.pidfd_open(starter.server)
+    starter.process.kill()
+    starter.process.wait()
     return _ends(server)
 
 

@@ -65,7 +65,6 @@ async def test_it_gets_its_environment(tmp_path: Path) -> None:
     """Beside ours."""
     told = "import os; print(os.environ['ITS_OWN'], 'PATH' in os.environ, os.getcwd())"
     child = Child("Env", [sys.executable, "-c", told], tmp_path / "new" / "log", {"ITS_OWN": "7"})
-    assert not child.was_started
     await child.start()
     assert await child.wait() == 0
     assert child.last_lines() == "7 True /"

@@ -9,9 +9,10 @@ import pytest
 
 from colonnade.system.hosts.servers import postgresql as module
 from colonnade.system.hosts.servers.child import ServerFailed
+from colonnade.system.hosts.servers.ports import free_port
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.world import real_world
-from tests.servers.starters import ends_with_its_starter
+from tests.servers.starters import ends_with_its_starter, started
 
 WORLD = real_world()
 
@@ -112,6 +113,17 @@ async def test_a_start_that_was_broken_off_is_begun_anew(tmp_path: Path) -> None
     async with postgresql(tmp_path, WORLD) as server:
         assert await _fetchval(server.url(), "SELECT 1") == 1
     assert not half.exists()
+
+
+async def test_it_starts_again_where_another_starter_was_killed_just_now(tmp_path: Path) -> None:
+    """On the same folder and port, while what that one had started still ends."""
+    port = free_port()
+    starter = started(module.__name__, "postgresql", tmp_path, port=port)
+    starter.process.kill()
+    async with postgresql(tmp_path, WORLD, port=port) as server:
+        assert server.child.pid != starter.server
+        assert await _fetchval(server.url(), "SELECT 1") == 1
+    starter.process.wait()
 
 
 def test_nothing_is_left_when_its_starter_is_killed(tmp_path: Path) -> None:

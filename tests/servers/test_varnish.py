@@ -46,7 +46,7 @@ async def test_pages_are_kept_until_one_of_their_keys_is_purged(tmp_path: Path) 
 
 def test_nothing_is_left_when_its_starter_is_killed(tmp_path: Path) -> None:
     """The manager ends with it, and the cache with its manager."""
-    assert ends_with_its_starter(module.__name__, "varnish", tmp_path, "9")
+    assert ends_with_its_starter(module.__name__, "varnish", tmp_path, behind=9)
     assert all_end(f"VARNISH_DEFAULT_N={tmp_path / 'work'}")
 
 

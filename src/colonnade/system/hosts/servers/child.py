@@ -76,11 +76,6 @@ class Child:
         return self._process.pid if self.is_running and self._process is not None else None
 
     @property
-    def was_started(self) -> bool:
-        """Whether it has been started at all; it may have ended since."""
-        return self._process is not None
-
-    @property
     def is_running(self) -> bool:
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.returncode is None

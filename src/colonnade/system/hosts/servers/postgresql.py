@@ -21,7 +21,9 @@ MAJOR_VERSION = "18"
 """Of the server in the wheel; it reads no folder that another one has made."""
 
 _SUPERUSER = "postgres"
-_LEFT_OVER = "pre-existing shared memory block"
+_LEFT_OVERS = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
+"""What it says while processes of one that was killed, or that itself, are still about to end."""
+
 _LEFT_OVER_SECONDS = 20.0
 _LOOK_SECONDS = 0.1
 
@@ -107,8 +109,9 @@ class PostgresServer(Server):
             try:
                 return await super().start()
             except ServerFailed as failed:
-                # Somebody killed it alone: its processes see that it is gone and end, each in its time
-                if _LEFT_OVER not in failed.log or self._world.clock.monotonic() > deadline:
+                # It or its starter was killed just now: its processes see that and end, each in its time
+                left_over = any(sign in failed.log for sign in _LEFT_OVERS)
+                if not left_over or self._world.clock.monotonic() > deadline:
                     raise
             await self._world.sleep(_LOOK_SECONDS)
 

@@ -18,8 +18,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 60.0
 """So long may a server take until it answers."""
 
-_HOLD_SECONDS = 10.0
-"""So long may what a killed server had started hold its port."""
+_HOLD_SECONDS = 3.0
+"""So long may a server's port be held by what it had started, or by one whose starter was killed just now."""
 
 _LOOK_SECONDS = 0.02
 _ANSWER_SECONDS = 5.0
@@ -73,7 +73,7 @@ class Server(ABC):
         """Whether this very server, not another one on its port, is ready; may raise `OSError` while it is not."""
 
     async def _until_port_is_free(self) -> None:
-        deadline = self._world.clock.monotonic() + (_HOLD_SECONDS if self.child.was_started else 0.0)
+        deadline = self._world.clock.monotonic() + _HOLD_SECONDS
         while is_taken(self.port):
             if self._world.clock.monotonic() >= deadline:
                 raise ServerFailed(
