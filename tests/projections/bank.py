@@ -1,19 +1,29 @@
 """A small service for tests: accounts and their balances."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
+import pytest
 from sqlalchemy import Boolean, Column, DateTime, Index, Integer, MetaData, Numeric, String, Table, Uuid, select
 
 from colonnade.application import Ids, Projection, Repository, Write, change, increment, insert, upsert
 from colonnade.domain import Aggregate
 from colonnade.messages import Command, Event, Metadata, Query
-from colonnade.persistence import Reads, Tables
+from colonnade.persistence import DataDirectory, Reads, Tables
+from colonnade.persistence.store import Store
 from colonnade.presentation import Api, Get, Post
 from colonnade.system import Service, System
+from colonnade.system.engines import embedded_engines
+from colonnade.testing import RunningSystem, running_system
+from colonnade.world import real_world
+
+from .homes import Home
 
 
 class AccountOpened(Event):
@@ -211,3 +221,29 @@ def bank(projection: type[Projection[AccountOpened | Deposited | Cursed]] = Bala
             )
         ],
     )
+
+
+class RunBank(Protocol):
+    """Runs the bank on one store, again and again."""
+
+    def __call__(
+        self, projection: type[Projection[AccountOpened | Deposited | Cursed]] = Balances
+    ) -> AbstractAsyncContextManager[RunningSystem]:
+        """For the length of a block."""
+
+
+@pytest.fixture
+def running_bank(home: Home, tmp_path: Path) -> RunBank:
+    """Runs the bank on the store in `home`."""
+
+    async def open_store(service: str) -> Store:
+        return await home.open()
+
+    def run(
+        projection: type[Projection[AccountOpened | Deposited | Cursed]] = Balances,
+    ) -> AbstractAsyncContextManager[RunningSystem]:
+        world = real_world()
+        engines = replace(embedded_engines(DataDirectory(tmp_path), world), open_store=open_store)
+        return running_system(bank(projection), tmp_path, world, engines=engines)
+
+    return run
