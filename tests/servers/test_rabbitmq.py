@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import aio_pika
+import pytest
 
 from colonnade.world import real_world
 from tests.servers import rabbitmq as module
@@ -10,6 +11,7 @@ from tests.servers.rabbitmq import RabbitMqServer, rabbitmq
 from tests.servers.starters import all_end, ends_with_its_starter
 
 WORLD = real_world()
+pytestmark = pytest.mark.timeout(180)  # seconds: Erlang starts twice a test, on a machine that may be busy
 
 
 async def test_what_was_confirmed_outlives_a_kill(tmp_path: Path) -> None:
