@@ -80,6 +80,21 @@ async def test_a_hole_that_the_producer_cannot_fill_stays_told(tmp_path: Path) -
         assert (await door.mark(), door.inbox.health()) == (4, [])
 
 
+async def test_a_hole_at_the_beginning_is_filled_though_the_producer_knows_no_more_what_came_before(
+    tmp_path: Path,
+) -> None:
+    """Of a chain of which nothing has come, the first message that its producer has is the first."""
+    async with a_door(tmp_path) as door, opened(tmp_path, door.world) as shop:
+        await commit(shop, door.world, published("shop.others", "a"))
+        _, _, three = await sent(shop, door, 3)
+        await door.receive(three)
+        assert await door.mark() == 0
+        await commit(shop, door.world, Relayed(EVENTS, three.partition, three.seq))
+        door.clock.advance(HOLE_SECONDS)
+        await door.inbox.tend()
+        assert (await door.mark(), door.inbox.health()) == (4, [])
+
+
 async def test_a_hole_is_filled_page_by_page(tmp_path: Path) -> None:
     """However much is missing: one page after the other, without another wait."""
     async with a_door(tmp_path) as door, opened(tmp_path, door.world) as shop:

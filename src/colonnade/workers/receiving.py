@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from colonnade.brokers.broker import Carried, Unreadable
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.health import HealthState, Severity
@@ -136,13 +138,20 @@ class Inbox:
             await self._look_for_room()
 
     async def _fill(self, chain: ChainId, received: int) -> None:
-        while (missing := await self._refetch(chain, received)) and missing[0].prev <= received < missing[-1].seq:
+        while (missing := await self._missing(chain, received)) and missing[0].prev <= received < missing[-1].seq:
             # A backlog is no reason to wait: it may be the very messages behind the hole
             await self._take_over(missing)
             state = (self._flow(_flow_of(chain)).chains or {}).get(chain)
             if state is None or not state.early:
                 return
             received = state.received
+
+    async def _missing(self, chain: ChainId, received: int) -> Sequence[Carried]:
+        missing = await self._refetch(chain, received)
+        if received or not missing:
+            return missing
+        # Once it has acknowledged more, a producer does not know whether it had something before its first message
+        return [replace(missing[0], prev=0), *missing[1:]]
 
     def _holes(self, now: float) -> list[tuple[ChainId, int, float]]:
         return [

@@ -1,38 +1,25 @@
 """What every broker promises: inherit, say how one is run, and pytest does the rest."""
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from uuid import UUID
 
-import msgspec
-
 from colonnade.brokers.broker import Broker, Carried, Unreadable
-from colonnade.messages.envelope import Envelope
+from colonnade.testing.conformance.broker_chains import ChainConformance, enveloped
 from colonnade.world import real_world
 
-__all__ = ["BrokerConformance"]
+__all__ = ["BrokerConformance", "Taker", "carried", "enveloped", "wait_until"]
 
 WITHIN_SECONDS = 20.0
 
+LARGEST_BYTES = 256 * 1024
+"""A service publishes no larger ones; the place in the chain comes on top."""
+
+HANDED_AT_ONCE = 1_024
+"""No more messages than these are handed to a member before it has taken some over."""
+
 _HISTORY = UUID(int=1)
 _WORLD = real_world()
-
-
-def enveloped(data: object = None, source: str = "shop") -> bytes:
-    """An envelope around some data."""
-    return Envelope(
-        specversion="1.0",
-        id=UUID(int=7),
-        source=source,
-        type=f"{source}.Sold",
-        subject="Order/1",
-        time=datetime(2026, 1, 2, tzinfo=UTC),
-        data=msgspec.Raw(msgspec.json.encode(data)),
-        correlationid=UUID(int=8),
-    ).encode()
 
 
 def carried(seq: int, topic: str = "shop.events", *, partition: int = 0) -> Carried:
@@ -76,12 +63,8 @@ async def wait_until(holds: Callable[[], bool], changed: asyncio.Event) -> None:
             await changed.wait()
 
 
-class BrokerConformance(ABC):
+class BrokerConformance(ChainConformance):
     """The suite. Adapters may lose nothing that they acknowledged to a running group; they may double and reorder."""
-
-    @abstractmethod
-    def running_broker(self) -> AbstractAsyncContextManager[Broker]:
-        """A broker with nothing on it."""
 
     async def publish(self, broker: Broker, *messages: Carried) -> None:
         """Publish as a relay does: again and again, until it is acknowledged."""
@@ -215,3 +198,48 @@ class BrokerConformance(ABC):
             except Exception as error:  # whatever the adapter raises
                 refused = str(error)
             assert refused
+
+    async def test_messages_up_to_the_limit_arrive(self) -> None:
+        """Several of the largest at a time, and none of them changed."""
+        async with self.running_broker() as broker:
+            taker = Taker()
+            await broker.subscribe("ordering", ["shop.events"], taker.receive)
+            room = LARGEST_BYTES - len(enveloped("", subject="Order/9"))
+            large = [
+                Carried("shop", _HISTORY, "shop.events", 0, seq, seq - 1, "Order/9", enveloped(f"{seq}" * room))
+                for seq in range(1, 9)
+            ]
+            assert {len(message.envelope) for message in large} == {LARGEST_BYTES}
+            await self.publish(broker, *large)
+            await taker.until(*range(1, 9))
+            assert sorted({message.seq: message for message in taker.taken}.values(), key=_seq) == large
+
+    async def test_a_member_that_is_busy_is_not_flooded(self) -> None:
+        """It is handed a bounded number of messages, once; the rest comes when it has taken those over."""
+        async with self.running_broker() as broker:
+            taker, handed, entered, leave = Taker(), 0, asyncio.Event(), asyncio.Event()
+
+            async def receive(messages: Sequence[Carried | Unreadable]) -> None:
+                nonlocal handed
+                handed += len(messages)
+                entered.set()
+                await leave.wait()
+                await taker.receive(messages)
+
+            await broker.subscribe("ordering", ["shop.events"], receive)
+            publishing = asyncio.create_task(self._publish_many(broker, 3_000))
+            async with asyncio.timeout(WITHIN_SECONDS):
+                await entered.wait()
+            await asyncio.wait([publishing], timeout=1.0)
+            assert handed <= HANDED_AT_ONCE
+            leave.set()
+            await publishing
+            await taker.until(*range(1, 3_001))
+
+    async def _publish_many(self, broker: Broker, count: int) -> None:
+        for first in range(1, count + 1, 250):
+            await self.publish(broker, *map(carried, range(first, first + 250)))
+
+
+def _seq(message: Carried) -> int:
+    return message.seq
