@@ -1,14 +1,16 @@
 """What is kept of a service's answers, and what HTTP says about them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from colonnade.caching import CacheStore
+from colonnade.caching import CacheStore, MemoryCache
 from colonnade.caching.query_cache import QueryCache
 from colonnade.persistence import DataDirectory
+from colonnade.presentation import openapi_document
 from colonnade.presentation.caching import Cache, InvalidCache
 from colonnade.system.engines import Engines, embedded_engines
 from colonnade.testing.running import RunningSystem, running_system
@@ -135,3 +137,47 @@ def test_an_impossible_time_is_refused_where_it_is_written(seconds: float, stale
     """A cache keeps for more than nothing and less than a day."""
     with pytest.raises(InvalidCache, match="choose"):
         Cache(seconds, stale_seconds=stale)
+
+
+async def test_a_change_that_nobody_told_is_made_good_when_the_service_starts(tmp_path: Path) -> None:
+    """An answer that outlived its process is not given when another one changed its tables and died at once."""
+    kept, unaware = (QueryCache(MemoryCache(_WORLD.clock), _WORLD) for _ in range(2))
+    async with running_system(pinboard, tmp_path, engines=engines_with(kept, tmp_path)) as board:
+        await board.request("POST", "/api/notes/note", json={"text": "one"})
+        await board.request("POST", "/api/notes/shelves/1", json={"label": "tea"})
+        await board.settled()
+        assert (await board.request("GET", "/api/notes/note")).json() == "one"
+        assert (await board.request("GET", "/api/notes/shelves/1")).json() == "tea"
+    async with running_system(pinboard, tmp_path, engines=engines_with(unaware, tmp_path)) as board:
+        await board.request("POST", "/api/notes/note", json={"text": "two"})
+        await board.request("POST", "/api/notes/shelves/1", json={"label": "flour"})
+        await board.settled()
+    async with running_system(pinboard, tmp_path, engines=engines_with(kept, tmp_path)) as board:
+        assert (await board.request("GET", "/api/notes/note")).json() == "two"
+        assert (await board.request("GET", "/api/notes/shelves/1")).json() == "flour"
+
+
+async def test_a_caller_who_goes_away_ends_what_was_kept_all_the_same(board: RunningSystem) -> None:
+    """A command whose caller leaves while it is committed ends what was kept before it, a moment later."""
+    await board.request("POST", "/api/notes/shelves/1", json={"label": "tea"})
+    assert (await board.request("GET", "/api/notes/shelves/1")).json() == "tea"
+    leaving = asyncio.create_task(board.request("POST", "/api/notes/shelves/1", json={"label": "flour"}))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    assert leaving.cancelled()
+    async with asyncio.timeout(10):
+        while (await board.request("GET", "/api/notes/shelves/1")).json() != "flour":
+            await _WORLD.sleep(0.001)
+
+
+def test_the_openapi_document_tells_of_it() -> None:
+    """Endpoints that keep answers take If-None-Match and may answer 304; others do not."""
+    (service,) = pinboard.services
+    assert service.api is not None
+    answers = {endpoint.message: str for endpoint in service.api.endpoints}
+    paths = openapi_document("notes", "1", service.api, answers, "/api/notes")["paths"]
+    kept, anew = paths["/api/notes/note"]["get"], paths["/api/notes/note/anew"]["get"]
+    takes = {"$ref": "#/components/parameters/IfNoneMatch"}
+    assert (takes in kept["parameters"], "304" in kept["responses"]) == (True, True)
+    assert (takes in anew["parameters"], "304" in anew["responses"]) == (False, False)

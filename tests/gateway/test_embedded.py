@@ -37,6 +37,7 @@ async def test_above_its_limit_it_asks_to_come_again() -> None:
         busy = await request(gateway, "GET", "/api/slow/x")
         assert (busy.status, busy.headers["retry-after"]) == (503, "1")
         assert busy.json()["type"] == "urn:problem:colonnade.Busy"
+        assert busy.headers["cache-control"] == "no-store"
         second.cancel()
         await asyncio.wait([second])
         slow.answering.set()

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health, HealthReport
+from colonnade.presentation.caching import NO_STORE
 from colonnade.presentation.problems import PROBLEM_JSON, Problem
 
 __all__ = ["EmbeddedGateway"]
@@ -91,7 +92,7 @@ async def _report(send: Send, scope: Scope, report: HealthReport) -> None:
     )
     headers = [
         (b"content-type", b"application/json"),
-        (b"cache-control", b"no-store"),
+        NO_STORE,
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200 if report.ok else 503, "headers": headers})
@@ -100,6 +101,11 @@ async def _report(send: Send, scope: Scope, report: HealthReport) -> None:
 
 async def _problem(send: Send, problem: Problem) -> None:
     body = problem.document()
-    headers = [(b"content-type", PROBLEM_JSON), (b"content-length", str(len(body)).encode()), *problem.headers]
+    headers = [
+        (b"content-type", PROBLEM_JSON),
+        (b"content-length", str(len(body)).encode()),
+        NO_STORE,
+        *problem.headers,
+    ]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -178,7 +178,8 @@ class Execution:
         if isinstance(outcome, Done):
             for aggregate in work.aggregates.values():
                 aggregate.stored()
-            await self._tell_changed(work)
+            if work.changed:
+                await self._tell_changed(work)
         self._keep(work)
         return committed.position
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from colonnade.messages import Message
-from colonnade.presentation.endpoints import Api, Endpoint, Post
+from colonnade.presentation.endpoints import Api, Endpoint, Get, Post
 
 __all__ = ["openapi_document"]
 
@@ -32,6 +32,12 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
         "name": "Colonnade-Token",
         "in": "header",
         "description": "The header of an earlier answer: what is read is at least as new.",
+        "schema": {"type": "string"},
+    },
+    "IfNoneMatch": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The ETag of an answer that the caller has; 304 says that it is still so.",
         "schema": {"type": "string"},
     },
     "RequestTimeout": {
@@ -115,6 +121,8 @@ def _operation(
             _parameter("query", name, schema, name in required, example) for name, schema in rest.items()
         ]
         operation["parameters"].append({"$ref": "#/components/parameters/ConsistencyToken"})
+        if endpoint.cache is not None:
+            operation["parameters"].append({"$ref": "#/components/parameters/IfNoneMatch"})
     operation["parameters"] += [
         {"$ref": "#/components/parameters/RequestTimeout"},
         {"$ref": "#/components/parameters/CorrelationId"},
@@ -145,6 +153,12 @@ def _responses(endpoint: Endpoint, answer: Mapping[str, Any] | None) -> dict[str
         responses["204"] = {"description": "It is done."}
     else:
         responses["200"] = {"description": "The answer.", "content": {"application/json": {"schema": answer}}}
+        if isinstance(endpoint, Get) and endpoint.cache is not None:
+            responses["200"]["headers"] = {
+                "ETag": {"schema": {"type": "string"}},
+                "Cache-Control": {"schema": {"type": "string"}},
+            }
+            responses["304"] = {"description": "The caller has the answer."}
     responses["default"] = {"description": "What went wrong.", "content": problem}
     return responses
 
