@@ -1,4 +1,4 @@
-"""`colonnade up`: a system in this process."""
+"""`colonnade up`: a system in this process, or as a fleet."""
 
 import asyncio
 import os
@@ -19,6 +19,7 @@ from colonnade.system.admin.socket import AdminSocketTaken
 from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory
 from colonnade.system.hosts.embedded import EmbeddedHost, HostSettings, Serving
 from colonnade.system.hosts.listening import AddressUnusable
+from colonnade.system.hosts.servers.child import ServerFailed
 from colonnade.world import real_world
 
 __all__ = ["app"]
@@ -38,8 +39,19 @@ def up(
         list[str] | None,
         typer.Option(metavar="URL", help="A CDN or proxy that keeps public pages, to be told which are out of date."),
     ] = None,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="A process for each service, on PostgreSQL, NATS and Valkey.")
+    ] = False,
+    postgres: Annotated[
+        str | None,
+        typer.Option(
+            help="With --fleet: a PostgreSQL that is there, for a user who may make databases.", metavar="URL"
+        ),
+    ] = None,
+    nats: Annotated[str | None, typer.Option(help="With --fleet: a NATS that is there.", metavar="URL")] = None,
+    valkey: Annotated[str | None, typer.Option(help="With --fleet: a Valkey that is there.", metavar="URL")] = None,
 ) -> None:
-    """Start a system in this process, its stores embedded, until Ctrl-C.
+    """Start a system until Ctrl-C: in this process, its stores embedded, or as a fleet of processes on real servers.
 
     Logs go to standard error: text on a terminal, JSON otherwise (COLONNADE_LOG_FORM), from level info on
     (COLONNADE_LOG_LEVEL).
@@ -49,7 +61,11 @@ def up(
         colonnade up grocer.system:grocer
 
         colonnade up grocer.system:grocer --port 8080 --data /var/lib/grocer
+
+        colonnade up grocer.system:grocer --fleet
     """
+    if not fleet and any(server is not None for server in (postgres, nats, valkey)):
+        raise typer.BadParameter("--postgres, --nats and --valkey name servers of a fleet; add --fleet.")
     world = real_world()
     with told(
         InvalidLogSetting,
@@ -62,6 +78,7 @@ def up(
         NotAStore,
         NewerStore,
         StoreFailed,
+        ServerFailed,
     ):
         terminal = os.isatty(STANDARD_ERROR)
         settings = LogSettings.of(os.environ, terminal=terminal)
@@ -71,7 +88,14 @@ def up(
             configure_logs(settings, world.clock, log, colours=colours)
             system = load_system(target)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_run(system, target, HostSettings(data, host, port, purge or ())))
+                if not fleet:
+                    runner.run(_run(system, target, HostSettings(data, host, port, purge or ())))
+                    return
+                from colonnade.cli.fleet import run_fleet
+                from colonnade.system.hosts.fleet.host import FleetSettings
+
+                settings_of_fleet = FleetSettings(target, data, host, port, postgres, nats, valkey)
+                runner.run(run_fleet(system, settings_of_fleet, world))
 
 
 async def _run(system: System, target: str, settings: HostSettings) -> None:

@@ -6,7 +6,7 @@ A client of our own, since every request through a gateway goes through one: a g
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import httptools
 
@@ -55,8 +55,7 @@ class _Exchange(asyncio.Protocol):
         self.usable = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # other loops' transports are no subclass of it
         self.usable = True
 
     async def ask(self, request: bytes, *, head: bool) -> UpstreamAnswer:

@@ -1,0 +1,157 @@
+"""A fleet on the command line: one live table on a terminal, a line for each change elsewhere."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from colonnade.system import System
+from colonnade.system.hosts.fleet.host import FleetHost, FleetSettings, ServingFleet
+from colonnade.system.hosts.fleet.managed import Managed, State
+from colonnade.world import World
+
+__all__ = ["run_fleet"]
+
+REFRESH_SECONDS = 0.5
+_TAIL_BYTES = 4_096
+_STYLES = {State.READY: "green", State.STARTING: "yellow", State.WAITING: "red"}
+
+
+async def run_fleet(system: System, settings: FleetSettings, world: World) -> None:
+    """Run `system` as a fleet until it is told to stop."""
+    console = Console()
+    show = _Table() if console.is_terminal else _Lines()
+
+    def ready(fleet: ServingFleet) -> None:
+        show.say(_banner(system, settings.target, fleet))
+
+    host = FleetHost(
+        system,
+        settings,
+        world,
+        ready=ready,
+        stopping=lambda: show.say(f"{system.name} is stopping; Ctrl-C again to leave at once."),
+        changed=show.changed,
+    )
+    with show.shown(console):
+        refreshing = asyncio.create_task(show.refresh(host.running, world))
+        try:
+            await host.run()
+        finally:
+            refreshing.cancel()
+            await asyncio.wait([refreshing])
+            show.last(host.running)
+
+
+class _Lines:
+    """What happens, line by line."""
+
+    def shown(self, console: Console) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def say(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def changed(self, managed: Managed) -> None:
+        pid = managed.runnable.child.pid
+        told = f"{managed.name}: {managed.state}"
+        if managed.state is State.READY and pid is not None:
+            told += f" (process {pid})"
+        if managed.state is State.WAITING and managed.failure is not None:
+            told += f", as {managed.failure}"
+        self.say(told)
+
+    async def refresh(self, running: Sequence[Managed], world: World) -> None:
+        return
+
+    def last(self, running: Sequence[Managed]) -> None:
+        return
+
+
+class _Table:
+    """All at a glance."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._usage: dict[int, psutil.Process] = {}
+
+    def shown(self, console: Console) -> AbstractContextManager[object]:
+        self._live = Live(console=console, auto_refresh=False)
+        return self._live
+
+    def say(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, highlight=False)
+
+    def changed(self, managed: Managed) -> None:
+        return
+
+    async def refresh(self, running: Sequence[Managed], world: World) -> None:
+        while True:
+            self.last(running)
+            await world.sleep(REFRESH_SECONDS)
+
+    def last(self, running: Sequence[Managed]) -> None:
+        if self._live is not None:
+            self._live.update(self._drawn(running), refresh=True)
+
+    def _drawn(self, running: Sequence[Managed]) -> Table:
+        table = Table(expand=True, pad_edge=False, box=None, header_style="bold")
+        table.add_column("process", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        for name in ("restarts", "CPU", "memory"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("log", ratio=1, no_wrap=True, overflow="ellipsis")
+        for managed in running:
+            cpu, memory = self._used(managed.runnable.child.pid)
+            table.add_row(
+                managed.name,
+                f"[{_STYLES.get(managed.state, 'dim')}]{managed.state}[/]",
+                str(managed.restarts) if managed.restarts else "",
+                cpu,
+                memory,
+                _tail(managed.runnable.child.log),
+            )
+        return table
+
+    def _used(self, pid: int | None) -> tuple[str, str]:
+        if pid is None:
+            return "", ""
+        try:
+            process = self._usage.setdefault(pid, psutil.Process(pid))
+            family = [process, *(self._usage.setdefault(each.pid, each) for each in process.children(recursive=True))]
+            cpu = sum(each.cpu_percent() for each in family)
+            memory = sum(each.memory_info().rss for each in family)
+        except psutil.Error:
+            return "", ""
+        return f"{cpu:.0f} %", f"{memory / 1_000_000:.0f} MB"
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return lines[-1].replace("[", "\\[") if lines else ""
+
+
+def _banner(system: System, target: str, fleet: ServingFleet) -> str:
+    apis = "\n".join(
+        f"  {service.name:<14}{fleet.url}/api/{service.name}/" for service in system.services if service.api is not None
+    )
+    return (
+        f"{system.name} is up as a fleet.\n{apis}\n"
+        f"  {'health':<14}{fleet.url}/health/ready\n"
+        f"  {'data, logs':<14}{fleet.data.path / 'fleet'}\n"
+        f"  {'endpoints':<14}colonnade routes {target}\n"
+        f"  {'stop':<14}Ctrl-C"
+    )

@@ -1,0 +1,150 @@
+"""The gateway as a process of its own: requests go to an instance of their service."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import asdict
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from colonnade.discovery import Registry
+from colonnade.observability.foreground import Foreground
+from colonnade.observability.health import Health, HealthState, Severity
+from colonnade.presentation.balancing import Balancer
+from colonnade.presentation.problems import PROBLEM_JSON, Problem
+from colonnade.presentation.upstream import NotReached, UpstreamAnswer, UpstreamFailed
+
+__all__ = ["ProxyGateway"]
+
+REQUESTS_IN_FLIGHT = 1_000
+"""How many requests are worked on at a time; more are told to come again."""
+
+BODY_LIMIT_BYTES = 1024 * 1024
+LONGEST_SECONDS = 305.0
+"""A service ends a request by its own deadline; only one that is gone lets the gateway wait so long."""
+
+_RETRY = ((b"retry-after", b"1"),)
+
+# Of one connection alone (RFC 9110, section 7.6.1), or said anew; and what only processes of the system may say
+_NOT_HANDED_ON = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
+        b"transfer-encoding", b"upgrade", b"host", b"content-length", b"expect", b"colonnade-context",
+    }
+)  # fmt: skip
+_NOT_HANDED_BACK = _NOT_HANDED_ON - {b"content-length", b"host"} | {b"date", b"server"}
+
+
+class ProxyGateway:
+    """Routes `/api/{service}/…` to the instances of the services."""
+
+    def __init__(
+        self,
+        services: Collection[str],
+        registry: Registry,
+        balancer: Balancer,
+        health: Health,
+        limit: int = REQUESTS_IN_FLIGHT,
+    ) -> None:
+        self._services = frozenset(services)
+        self._registry = registry
+        self._balancer = balancer
+        self._health = health
+        self._limit = limit
+        self._foreground = Foreground()
+        health.watch(self._missing)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        try:
+            if self._foreground.requests >= self._limit:
+                detail = f"{self._limit} requests are being worked on; come again in a moment."
+                raise Problem(503, "colonnade.Busy", detail, headers=_RETRY)
+            with self._foreground.answering():
+                answer = await self._route(scope, receive)
+        except Problem as problem:
+            body = problem.document()
+            length = (b"content-length", str(len(body)).encode())
+            answer = UpstreamAnswer(problem.status, [(b"content-type", PROBLEM_JSON), length, *problem.headers], body)
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    async def _route(self, scope: Scope, receive: Receive) -> UpstreamAnswer:
+        path: str = scope["path"]
+        if path.startswith("/api/"):
+            service = path[5:].partition("/")[0]
+            if service in self._services:
+                return await self._handed_on(service, scope, receive)
+        elif path.startswith("/health/") and (probe := path[8:]) in ("live", "ready", "startup"):
+            return self._report(probe)
+        known = ", ".join(sorted(self._services))
+        raise Problem(404, "colonnade.UnknownRoute", f"There is nothing at {path}; under /api/ there are {known}.")
+
+    async def _handed_on(self, service: str, scope: Scope, receive: Receive) -> UpstreamAnswer:
+        method: str = scope["method"]
+        headers = [header for header in scope["headers"] if header[0] not in _NOT_HANDED_ON]
+        # What may be done twice without harm is tried at another instance when one goes away in the middle
+        repeatable = method in ("GET", "HEAD") or any(name == b"idempotency-key" for name, _ in headers)
+        target: bytes = scope["raw_path"]
+        if scope["query_string"]:
+            target = b"%b?%b" % (target, scope["query_string"])
+        body = await _body(receive)
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                answer = await self._balancer.request(service, method, target, headers, body, repeatable=repeatable)
+        except NotReached as error:
+            raise Problem(503, "colonnade.NoInstance", str(error), headers=_RETRY) from error
+        except UpstreamFailed as error:
+            raise Problem(502, "colonnade.UpstreamFailed", str(error), headers=_RETRY) from error
+        except TimeoutError as error:
+            detail = f"{service} gave no answer within {LONGEST_SECONDS:.0f} s; try again."
+            raise Problem(504, "colonnade.DeadlinePassed", detail) from error
+        return answer._replace(headers=[header for header in answer.headers if header[0] not in _NOT_HANDED_BACK])
+
+    def _report(self, probe: str) -> UpstreamAnswer:
+        probes = {"live": self._health.live, "ready": self._health.ready, "startup": self._health.startup}
+        report = probes[probe]()
+        body = msgspec.json.encode(
+            {
+                "status": "ok" if report.ok else "not ok",
+                "phase": report.phase,
+                "states": [asdict(state) for state in report.states],
+            }
+        )
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"no-store"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        return UpstreamAnswer(200 if report.ok else 503, headers, body)
+
+    def _missing(self) -> list[HealthState]:
+        return [
+            HealthState(f"{service}.instances", Severity.DEGRADED, f"No instance of {service} takes requests.")
+            for service in sorted(self._services)
+            if not self._registry.instances(service)
+        ]
+
+
+async def _body(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "colonnade.Disconnected", "The client went away before the body was there.")
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > BODY_LIMIT_BYTES:
+            raise Problem(
+                413,
+                "colonnade.BodyTooLarge",
+                f"The body has more than {BODY_LIMIT_BYTES} bytes; send less at a time.",
+                fields={"limit_bytes": BODY_LIMIT_BYTES},
+                headers=((b"connection", b"close"),),
+            )
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)

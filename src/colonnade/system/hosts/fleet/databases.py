@@ -1,0 +1,41 @@
+"""A database and a role for each service, on a server that is there."""
+
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from colonnade.system.hosts.servers.child import ServerFailed
+
+__all__ = ["make_database"]
+
+
+async def make_database(administrator: str, name: str, password: str) -> str:
+    """Make a database, owned by a role of its own of the same name, unless they are there; its address for that role.
+
+    `administrator` is the server's address for a user who may make both; raises `ServerFailed`.
+    """
+    import asyncpg
+
+    try:
+        connection = await asyncpg.connect(administrator, timeout=10)
+        try:
+            role, secret = _quoted(name), await connection.fetchval("SELECT quote_literal($1)", password)
+            if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name):
+                await connection.execute(f"CREATE ROLE {role} LOGIN")
+            await connection.execute(f"ALTER ROLE {role} PASSWORD {secret}")
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+                await connection.execute(f"GRANT {role} TO CURRENT_USER")
+                await connection.execute(f"CREATE DATABASE {role} OWNER {role}")
+                await connection.execute(f"REVOKE CONNECT ON DATABASE {role} FROM PUBLIC")
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        reason = f"no database {name} could be made: {str(error) or type(error).__name__}"
+        raise ServerFailed("PostgreSQL", reason) from error
+    parts = urlsplit(administrator)
+    where = parts.netloc.rpartition("@")[2]
+    netloc = f"{quote(name, safe='')}:{quote(password, safe='')}@{where}"
+    return urlunsplit((parts.scheme, netloc, f"/{quote(name, safe='')}", parts.query, ""))
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'

@@ -1,0 +1,219 @@
+"""The fleet's host: real servers, a process for each service, one for the gateway; all start and end with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from colonnade.discovery import Address
+from colonnade.discovery.files import write_registry
+from colonnade.persistence import DataDirectory
+from colonnade.system.hosts.data_directory import own_data_directory
+from colonnade.system.hosts.fleet.databases import make_database
+from colonnade.system.hosts.fleet.evidence import write_evidence
+from colonnade.system.hosts.fleet.instance import HOST, Instance
+from colonnade.system.hosts.fleet.managed import Managed, Runnable, State
+from colonnade.system.hosts.fleet.settings import BrokerSettings, GatewaySettings, ProcessSettings, ServiceSettings
+from colonnade.system.hosts.stopping import Stop
+from colonnade.system.service import System
+from colonnade.system.topology import topology_of
+from colonnade.world import World
+
+__all__ = ["FleetHost", "FleetSettings", "ServingFleet"]
+
+GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSettings:
+    """Where the gateway answers and where the servers keep their data.
+
+    Of `postgres`, `nats` and `valkey` those that are named are servers that exist already, by their addresses; a
+    PostgreSQL must let its user make databases and roles.
+    """
+
+    target: str
+    data: Path
+    host: str = HOST
+    port: int = 8000
+    postgres: str | None = None
+    nats: str | None = None
+    valkey: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServingFleet:
+    """A fleet that answers."""
+
+    url: str
+    data: DataDirectory
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Servers:
+    stores: Mapping[str, str]
+    broker: BrokerSettings
+    cache: str
+
+
+class FleetHost:
+    """Runs a system as a fleet until it is told to stop.
+
+    `ready` is called once requests are answered, `stopping` once no more work is taken on, `changed` whenever something
+    of the fleet changes its state.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        settings: FleetSettings,
+        world: World,
+        *,
+        ready: Callable[[ServingFleet], None],
+        stopping: Callable[[], None],
+        changed: Callable[[Managed], None],
+    ) -> None:
+        self._system = system
+        self._settings = settings
+        self._world = world
+        self._ready = ready
+        self._on_change = changed
+        self._stop = Stop(world.clock, stopping)
+        self.running: list[Managed] = []
+        """Servers first, then services, the gateway last."""
+        self._registry = Path()
+
+    def stop(self) -> None:
+        """Take no more work on, finish what is being done, and return from `run`."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until stopped, by `stop` or by a signal.
+
+        Raises `InvalidSystem`, `DataDirectoryInUse`, `UnusableDataDirectory`, `ServerFailed`.
+        """
+        topology_of(self._system)  # before anything is started
+        with self._stop.signals(), own_data_directory(self._settings.data) as data:
+            async with AsyncExitStack() as opened:
+                starting = asyncio.ensure_future(self._start(data, opened))
+                if not await self._stop.unless(starting):
+                    return
+                starting.result()
+                services = tuple(service.name for service in self._system.services)
+                self._ready(ServingFleet(f"http://{self._settings.host}:{self._settings.port}", data, services))
+                await self._stop.wait()
+
+    async def _start(self, data: DataDirectory, opened: AsyncExitStack) -> None:
+        folder = data.path / "fleet"
+        folder.mkdir(exist_ok=True)
+        self._registry = folder / "registry.json"
+        write_registry(self._registry, {})
+        servers = await self._servers(folder, opened)
+        write_evidence(data, servers.stores)
+        services = [self._instance(service.name, data, folder, servers) for service in self._system.services]
+        await opened.enter_async_context(self._kept(services))
+        await opened.enter_async_context(self._kept([self._gateway(folder)]))
+
+    async def _servers(self, folder: Path, opened: AsyncExitStack) -> _Servers:
+        from colonnade.system.hosts.servers.nats import SYNC_INTERVAL, NatsServer
+        from colonnade.system.hosts.servers.ports import free_port
+        from colonnade.system.hosts.servers.postgresql import PostgresServer
+        from colonnade.system.hosts.servers.valkey import ValkeyServer
+
+        settings, world = self._settings, self._world
+        started: list[Managed] = []
+        postgres = PostgresServer(folder / "postgresql", world, port=free_port(), connections=200, settings={})
+        nats = NatsServer(folder / "nats", world, port=free_port(), sync_interval=SYNC_INTERVAL)
+        valkey = ValkeyServer(folder / "valkey", world, port=free_port(), settings={})
+        if settings.postgres is None:
+            started.append(self._managed("postgresql", postgres))
+        if settings.nats is None:
+            started.append(self._managed("nats", nats))
+        if settings.valkey is None:
+            started.append(self._managed("valkey", valkey))
+        await opened.enter_async_context(self._kept(started))
+        passwords = _passwords(folder / "passwords.json", [service.name for service in self._system.services], world)
+        administrator = settings.postgres or postgres.url()
+        stores = {
+            service: await make_database(administrator, f"{self._system.name}_{service}", password)
+            for service, password in passwords.items()
+        }
+        return _Servers(stores, BrokerSettings("nats", settings.nats or nats.url), settings.valkey or valkey.url)
+
+    def _instance(self, service: str, data: DataDirectory, folder: Path, servers: _Servers) -> Managed:
+        def settings(port: int) -> ProcessSettings:
+            return ServiceSettings(
+                target=self._settings.target,
+                host=HOST,
+                port=port,
+                registry=self._registry,
+                service=service,
+                owner=f"{service}-{self._world.ids.new()}",
+                data=data.path,
+                store=servers.stores[service],
+                broker=servers.broker,
+                cache=servers.cache,
+            )
+
+        return self._managed(service, Instance(service, settings, folder / f"{service}.log", self._world))
+
+    def _gateway(self, folder: Path) -> Managed:
+        def settings(port: int) -> ProcessSettings:
+            target, host = self._settings.target, self._settings.host
+            return GatewaySettings(target=target, host=host, port=port, registry=self._registry)
+
+        log = folder / "gateway.log"
+        return self._managed(GATEWAY, Instance(GATEWAY, settings, log, self._world, self._settings.port))
+
+    def _managed(self, name: str, runnable: Runnable) -> Managed:
+        managed = Managed(name, runnable, self._world, self._changed)
+        self.running.append(managed)
+        return managed
+
+    def _changed(self, managed: Managed) -> None:
+        if isinstance(managed.runnable, Instance):
+            self._register()
+        self._on_change(managed)
+
+    def _register(self) -> None:
+        instances: dict[str, list[Address]] = {}
+        for managed in self.running:
+            runnable = managed.runnable
+            if isinstance(runnable, Instance) and managed.name != GATEWAY and managed.state is State.READY:
+                instances.setdefault(managed.name, []).append(runnable.address)
+        write_registry(self._registry, instances)
+
+    @asynccontextmanager
+    async def _kept(self, all: Sequence[Managed]) -> AsyncIterator[None]:
+        """Start them beside each other, keep them running, and stop them at the end."""
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for managed in all:
+                    starting.create_task(managed.start())
+        except BaseExceptionGroup as group:
+            await asyncio.gather(*(managed.stop() for managed in all))
+            raise group.exceptions[0] from None
+        except BaseException:
+            await asyncio.gather(*(managed.stop() for managed in all))
+            raise
+        keeping = [asyncio.create_task(managed.keep_running()) for managed in all]
+        try:
+            yield
+        finally:
+            for task in keeping:
+                task.cancel()
+            await asyncio.wait(keeping)
+            await asyncio.gather(*(managed.stop() for managed in all))
+
+
+def _passwords(path: Path, services: Sequence[str], world: World) -> Mapping[str, str]:
+    """A password for each service's role, made once."""
+    kept: dict[str, str] = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+    passwords = {service: kept.get(service) or f"{world.randomness.bits(128):032x}" for service in services}
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode({**kept, **passwords}))
+    return passwords

@@ -1,0 +1,74 @@
+"""One process of the system as the fleet's host sees it: started with its settings, ready when its health says so."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from colonnade.discovery import Address
+from colonnade.presentation.upstream import Upstream, UpstreamFailed
+from colonnade.system.hosts.fleet.settings import VARIABLE, ProcessSettings, written
+from colonnade.system.hosts.servers.child import Child
+from colonnade.system.hosts.servers.ports import free_port
+from colonnade.world import World
+
+__all__ = ["HOST", "Instance"]
+
+HOST = "127.0.0.1"
+START_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
+_ANSWER_SECONDS = 2.0
+
+
+class Instance:
+    """A process of a service, or of the gateway.
+
+    Each start may have another port; `settings` makes the settings for it.
+    """
+
+    def __init__(
+        self, name: str, settings: Callable[[int], ProcessSettings], log: Path, world: World, port: int | None = None
+    ) -> None:
+        self._settings = settings
+        self._world = world
+        self._port = port
+        path = os.pathsep.join(dict.fromkeys([str(Path.cwd()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
+        command = [sys.executable, "-m", "colonnade.cli.process"]
+        self._environment = {"PYTHONPATH": path.strip(os.pathsep)}
+        self.child = Child(name, command, log, self._environment)
+        self.address = Address(HOST, 0)
+
+    async def start(self) -> None:
+        """Start it, and return when it has begun to serve; raises `ServerFailed`."""
+        port = self._port or free_port()
+        self.address = Address(HOST, port)
+        self._environment[VARIABLE] = written(self._settings(port))
+        await self.child.start()
+        upstream = Upstream(self.child.name, self.address)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await self._has_begun(upstream):
+                    if not self.child.is_running:
+                        raise self.child.failed(f"it ended before it was ready, with {self.child.ending}")
+                    await self._world.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            await self.child.kill()
+            raise self.child.failed(f"it was not ready within {START_SECONDS:.0f} s") from None
+        except BaseException:
+            await self.child.kill()
+            raise
+        finally:
+            upstream.close()
+
+    async def stop(self) -> None:
+        """Stop it in order."""
+        await self.child.stop()
+
+    async def _has_begun(self, upstream: Upstream) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                answer = await upstream.request("GET", b"/health/startup", (), repeatable=True)
+        except (UpstreamFailed, TimeoutError):
+            return False
+        return answer.status == 200

@@ -1,0 +1,68 @@
+"""What a process of the fleet is told when it is started, in one variable of its environment."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "VARIABLE",
+    "BrokerSettings",
+    "GatewaySettings",
+    "ProcessSettings",
+    "ServiceSettings",
+    "read_settings",
+    "written",
+]
+
+VARIABLE = "COLONNADE_PROCESS"
+"""In the environment, where others of the machine do not see the addresses' passwords."""
+
+
+class BrokerSettings(msgspec.Struct, frozen=True):
+    """Which broker, and where."""
+
+    kind: Literal["nats"]
+    url: str
+
+
+class _Common(msgspec.Struct, frozen=True, kw_only=True):
+    target: str
+    """The system, as `module:attribute`."""
+    host: str
+    port: int
+    registry: Path
+
+
+class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
+    """One instance of a service."""
+
+    service: str
+    owner: str
+    """The name of the instance, under which it holds leases."""
+    data: Path
+    store: str
+    broker: BrokerSettings
+    cache: str | None = None
+
+
+class GatewaySettings(_Common, frozen=True, kw_only=True, tag="gateway"):
+    """The gateway."""
+
+
+ProcessSettings = ServiceSettings | GatewaySettings
+
+
+def read_settings(text: str) -> ProcessSettings:
+    """The settings in `text`; raises `msgspec.ValidationError`."""
+    settings: ProcessSettings = msgspec.json.decode(text, type=ProcessSettings, dec_hook=_path)
+    return settings
+
+
+def written(settings: ProcessSettings) -> str:
+    """The settings as text."""
+    return msgspec.json.encode(settings, enc_hook=str).decode()
+
+
+def _path(kind: type[Path], text: str) -> Path:
+    return kind(text)
