@@ -1,15 +1,15 @@
 """Reading the services' logs and the processor's ledger, beside a system that may be running, and judging them."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
 from colonnade.messages.codec import MessageCodec
 from colonnade.messages.names import MessageNames
-from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
-from colonnade.persistence.store import StoredEvent
+from colonnade.persistence.store import Store, StoredEvent
+from colonnade.system.admin.evidence import open_to_read
 from colonnade.workers.sagas.history import SagaEnded
 from colonnade.world import World
 
@@ -45,7 +45,7 @@ def _names() -> MessageNames:
 class Books:
     """All that Grocer's services wrote down, read further each time it is judged."""
 
-    def __init__(self, data: Path, stores: Mapping[str, SqliteStore], world: World) -> None:
+    def __init__(self, data: Path, stores: Mapping[str, Store], world: World) -> None:
         self._ledger = data / LEDGER
         self._stores, self._world = stores, world
         self._positions = dict.fromkeys(stores, 0)
@@ -57,12 +57,11 @@ class Books:
     @classmethod
     @asynccontextmanager
     async def open(cls, data: Path, world: World) -> AsyncIterator[Self]:
-        """Open the stores in `data` for reading; raises `FileNotFoundError`, `NotAStore` or `NewerStore`."""
-        async with AsyncExitStack() as opened:
-            stores = {}
-            for service in _READ:
-                stores[service] = await open_sqlite_store(data / f"{service}.sqlite3", world, read_only=True)
-                opened.push_async_callback(stores[service].close)
+        """Open the stores of a system that keeps its data in `data` for reading.
+
+        Raises `FileNotFoundError`, `NotAStore`, `NewerStore` or `StoreFailed`.
+        """
+        async with open_to_read(data, list(_READ), world) as stores:
             yield cls(data, stores, world)
 
     async def judge(self, baskets: Mapping[UUID, UUID | None] | None = None) -> Verdict:

@@ -119,12 +119,12 @@ class Link:
 class Connections:
     """All but the listener's."""
 
-    def __init__(self, url: str, schema: str) -> None:
+    def __init__(self, url: str, schema: str, *, read_only: bool = False) -> None:
         self.name = name_of(url, schema)
         path = {"search_path": f'"{schema}"'}
-        self.writers = [Link(url, self.name, path) for _ in range(WRITERS)]
-        self._reading = {**path, "default_transaction_read_only": "on"}
-        self._readers = [Link(url, self.name, self._reading) for _ in range(READERS)]
+        reading = {**path, "default_transaction_read_only": "on"}
+        self.writers = [Link(url, self.name, reading if read_only else path) for _ in range(WRITERS)]
+        self._readers = [Link(url, self.name, reading) for _ in range(READERS)]
         self._idle = list(self._readers)
         self._free = asyncio.Semaphore(READERS)
         self._free_for_queries = asyncio.Semaphore(QUERYING)

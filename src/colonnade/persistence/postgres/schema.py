@@ -9,7 +9,7 @@ from colonnade.persistence.postgres.connections import Connection
 from colonnade.persistence.store import StoreFailed
 from colonnade.world import World
 
-__all__ = ["SCHEMA_VERSION", "Identity", "UnfitSchema", "make_or_check"]
+__all__ = ["SCHEMA_VERSION", "Identity", "UnfitSchema", "identify", "make"]
 
 SCHEMA_VERSION = 1
 
@@ -30,18 +30,24 @@ class Identity(NamedTuple):
     partitions: int
 
 
-async def make_or_check(connection: Connection, schema: str, name: str, world: World) -> Identity:
-    """Make the tables of a new store, whole or not at all; raises `UnfitSchema`.
+async def make(connection: Connection, schema: str, world: World) -> None:
+    """Make the tables of a new store, whole or not at all, where there are none.
 
     Of several processes that begin at the same time one makes them, and the others wait.
     """
     await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"colonnade {schema}")
     try:
-        if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".store') is None:
+        if not await _is_there(connection, schema):
             await _make(connection, schema, world)
-        row = await connection.fetchrow(f'SELECT history, partitions, version, oldest_code FROM "{schema}".store')
     finally:
         await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", f"colonnade {schema}")
+
+
+async def identify(connection: Connection, schema: str, name: str) -> Identity:
+    """What was fixed when the store was made; raises `UnfitSchema`."""
+    if not await _is_there(connection, schema):
+        raise UnfitSchema(name, "there is no store in it; name another database, or start the system on it")
+    row = await connection.fetchrow(f'SELECT history, partitions, version, oldest_code FROM "{schema}".store')
     if row is None:
         raise UnfitSchema(name, "its table `store` is empty; restore it, or name another database")
     if row["oldest_code"] > SCHEMA_VERSION:
@@ -51,6 +57,10 @@ async def make_or_check(connection: Connection, schema: str, name: str, world: W
             f"{SCHEMA_VERSION}; use the newer Colonnade",
         )
     return Identity(row["history"], row["partitions"])
+
+
+async def _is_there(connection: Connection, schema: str) -> bool:
+    return await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".store') is not None
 
 
 async def _make(connection: Connection, schema: str, world: World) -> None:

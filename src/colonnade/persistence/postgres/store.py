@@ -22,7 +22,7 @@ from colonnade.persistence.postgres.rows import (
     answers_of,
     deferrals_of,
 )
-from colonnade.persistence.postgres.schema import Identity, make_or_check
+from colonnade.persistence.postgres.schema import Identity, identify, make
 from colonnade.persistence.postgres.writer import Drawn, PostgresWriter
 from colonnade.persistence.store import Committed, Deferral, StoredAnswer, Touched
 from colonnade.persistence.unit import Unit, Write, WriteMany
@@ -33,23 +33,28 @@ __all__ = ["PostgresStore", "open_postgres_store"]
 Rows = list[tuple[Any, ...]]
 
 
-async def open_postgres_store(url: str, world: World, *, schema: str = "public") -> "PostgresStore":
-    """Open the store in `schema` of the database at `url`, and make it where there is none.
+async def open_postgres_store(
+    url: str, world: World, *, schema: str = "public", read_only: bool = False
+) -> "PostgresStore":
+    """Open the store in `schema` of the database at `url`, and make it where there is none unless `read_only`.
 
     Raises `StoreFailed` for a database that cannot be reached, `UnfitSchema` for one of another version.
     """
-    connections = Connections(url, schema)
+    connections = Connections(url, schema, read_only=read_only)
     try:
         async with connections.writers[0].held() as connection:
             try:
-                identity = await make_or_check(connection, schema, connections.name, world)
+                if not read_only:
+                    await make(connection, schema, world)
+                identity = await identify(connection, schema, connections.name)
             except DRIVER_ERRORS as error:
                 raise write_failure(connections.name, error) from error
     except BaseException:
         await connections.close_writers()
         raise
     store = PostgresStore(url, schema, connections, identity, world)
-    await store.listen()
+    if not read_only:
+        await store.listen()
     return store
 
 

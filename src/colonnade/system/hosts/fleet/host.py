@@ -11,9 +11,9 @@ import msgspec
 from colonnade.discovery import Address
 from colonnade.discovery.files import write_registry
 from colonnade.persistence import DataDirectory
+from colonnade.system.admin.evidence import write_evidence
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.fleet.databases import make_database
-from colonnade.system.hosts.fleet.evidence import write_evidence
 from colonnade.system.hosts.fleet.instance import HOST, Instance
 from colonnade.system.hosts.fleet.managed import Managed, Runnable, State
 from colonnade.system.hosts.fleet.settings import BrokerSettings, GatewaySettings, ProcessSettings, ServiceSettings

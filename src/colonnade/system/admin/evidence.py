@@ -1,0 +1,49 @@
+"""The stores of a system, read beside it: files in its data directory, or where its fleet says they are."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from colonnade.persistence import DataDirectory
+from colonnade.persistence.sqlite import open_sqlite_store
+from colonnade.persistence.store import Store
+from colonnade.world import World
+
+__all__ = ["open_to_read", "read_evidence", "write_evidence"]
+
+_NAME = "stores.json"
+
+
+def write_evidence(data: DataDirectory, stores: Mapping[str, str]) -> None:
+    """Say in the data directory where the store of each service is; its owner alone may read that."""
+    path = data.path / "fleet" / _NAME
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode(stores))
+
+
+def read_evidence(data: Path) -> Mapping[str, str] | None:
+    """The addresses of the stores by service; None where no fleet keeps its data there."""
+    path = data / "fleet" / _NAME
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else None
+
+
+@asynccontextmanager
+async def open_to_read(data: Path, services: Collection[str], world: World) -> AsyncIterator[Mapping[str, Store]]:
+    """The stores of `services`, opened for reading only.
+
+    Raises `FileNotFoundError` for a file that is missing, `NotAStore`, `NewerStore`, `StoreFailed`.
+    """
+    stores: dict[str, Store] = {}
+    addresses = read_evidence(data)
+    async with AsyncExitStack() as opened:
+        for service in services:
+            if addresses is None:
+                stores[service] = await open_sqlite_store(data / f"{service}.sqlite3", world, read_only=True)
+            else:
+                from colonnade.persistence.postgres import open_postgres_store
+
+                stores[service] = await open_postgres_store(addresses[service], world, read_only=True)
+            opened.push_async_callback(stores[service].close)
+        yield stores
