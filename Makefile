@@ -9,7 +9,7 @@ PIP := -m pip --disable-pip-version-check --quiet --no-input install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test check servers bench proof locks clean
+.PHONY: help up fleet test check servers bench proof locks clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ help: ## Print this list
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e . -e grocer
 	@touch $@
 
+.venv/fleet.stamp: locks/fleet.txt .venv/run.stamp
+	@echo "Installing the servers and drivers of a fleet ..."
+	@$(BIN)/python $(PIP) --require-hashes -r locks/fleet.txt
+	@touch $@
+
 .venv/dev.stamp: locks/dev.txt .venv/run.stamp
 	@echo "Installing the development tools ..."
 	@$(BIN)/python $(PIP) --require-hashes -r locks/dev.txt
@@ -40,6 +45,9 @@ help: ## Print this list
 
 up: .venv/run.stamp ## Start Grocer at http://127.0.0.1:8000 (PORT=, DATA=); Ctrl-C stops it
 	@exec $(BIN)/python make/foreground.py $(BIN)/colonnade up grocer.system:grocer --port "$(PORT)" --data "$(DATA)"
+
+fleet: .venv/fleet.stamp ## Start Grocer as a fleet, on PostgreSQL, NATS and Valkey (PORT=, DATA=); Ctrl-C stops it
+	@exec $(BIN)/python make/foreground.py $(BIN)/colonnade up grocer.system:grocer --fleet --port "$(PORT)" --data "$(DATA)"
 
 test: check ## Check the code, then run all tests with coverage
 	@$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered

@@ -94,7 +94,7 @@ def up(
                 from colonnade.cli.fleet import run_fleet
                 from colonnade.system.hosts.fleet.host import FleetSettings
 
-                settings_of_fleet = FleetSettings(target, data, host, port, postgres, nats, valkey)
+                settings_of_fleet = FleetSettings(target, data, host, port, postgres, nats, valkey, purge or ())
                 runner.run(run_fleet(system, settings_of_fleet, world))
 
 

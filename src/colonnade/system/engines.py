@@ -40,7 +40,8 @@ class Elsewhere(Protocol):
 class Engines:
     """What carries the services of one process.
 
-    `owner` is who this process is where several share a store: it holds their leases. `elsewhere` is None where all
+    `owner` is who this process is where several share a store: it holds their leases, for up to `lease_seconds` after
+    its end. `elsewhere` is None where all
     services are in this process. `loops` is what must run for these to be of use, by name.
     """
 
@@ -49,6 +50,7 @@ class Engines:
     broker: Broker
     owner: str
     queries: QueryCache
+    lease_seconds: float = 30.0
     elsewhere: Elsewhere | None = None
     loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 

@@ -205,7 +205,14 @@ class _ServiceBuilder:
         self._owners.update({declared.message: handlers for declared in self._declared.handlers})
         consumers = await self._consumers(container, handlers)
         worker = Worker(self.name, self._store, consumers, self._world, self._foreground)
-        relay = Relay(self.name, self._store, self._engines.broker, self._world, self._engines.owner)
+        relay = Relay(
+            self.name,
+            self._store,
+            self._engines.broker,
+            self._world,
+            self._engines.owner,
+            self._engines.lease_seconds,
+        )
         timers = Timers(self.name, self._store, self._world)
         inbox = Inbox(self.name, self._store, self._world, self._topology.interested(self.name), self._refetch)
         subscription = await self._engines.broker.subscribe(self.name, self._topology.topics(self.name), inbox.receive)

@@ -16,6 +16,7 @@ __all__ = ["Relay"]
 PAGE_ROWS = 256
 LEASE = "relay"
 LEASE_SECONDS = 30.0
+"""How long the lease is held beyond its last renewal, where nobody else waits for it."""
 
 MARK_SECONDS = 0.05
 """How long a mark may lag behind the broker's acknowledgement: what was published meanwhile goes out again after a
@@ -32,12 +33,21 @@ class Relay:
     acknowledgement, under the lease's epoch.
     """
 
-    def __init__(self, service: str, store: Store, broker: Broker, world: World, owner: str) -> None:
+    def __init__(
+        self,
+        service: str,
+        store: Store,
+        broker: Broker,
+        world: World,
+        owner: str,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
         self._service = service
         self._store = store
         self._broker = broker
         self._world = world
         self._owner = owner
+        self._lease_seconds = lease_seconds
         self._waking = Waking(Touched.OUTBOX, world.clock)
         store.watch(self._waking.touched)
         self._lanes: dict[str, Lane] = {}
@@ -67,9 +77,9 @@ class Relay:
             await self._hold_and_relay()
 
     async def _hold_and_relay(self) -> None:
-        lease = await self._store.leases.acquire(LEASE, self._owner, LEASE_SECONDS)
+        lease = await self._store.leases.acquire(LEASE, self._owner, self._lease_seconds)
         if lease is None:
-            await self._world.sleep(LEASE_SECONDS / 3)
+            await self._world.sleep(self._lease_seconds / 3)
             return
         try:
             await self._relay(lease)
@@ -106,8 +116,8 @@ class Relay:
 
     async def _renew(self, lease: Lease) -> None:
         while True:
-            await self._world.sleep(LEASE_SECONDS / 3)
-            held = await self._store.leases.acquire(LEASE, self._owner, LEASE_SECONDS)
+            await self._world.sleep(self._lease_seconds / 3)
+            held = await self._store.leases.acquire(LEASE, self._owner, self._lease_seconds)
             if held is None or held.epoch != lease.epoch:
                 raise LeaseLost(LEASE, lease.epoch)
 

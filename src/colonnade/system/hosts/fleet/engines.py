@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from colonnade.brokers.broker import Broker
-from colonnade.caching.memory import MemoryCache
+from colonnade.caching.http_purge import HttpPurge
+from colonnade.caching.purge import PurgeQueue
 from colonnade.caching.query_cache import QueryCache
 from colonnade.discovery.files import FileRegistry
 from colonnade.messages.codec import MessageCodec
@@ -19,6 +20,9 @@ from colonnade.system.topology import topology_of
 from colonnade.world import World
 
 __all__ = ["fleet_engines"]
+
+LEASE_SECONDS = 5.0
+"""Who comes after an instance that was killed waits for so long; three renewals in that time cost next to nothing."""
 
 
 @asynccontextmanager
@@ -36,7 +40,16 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
         broker = await _broker(settings.broker, system.name, world)
         opened.push_async_callback(broker.close)
         queries, loops = _queries(settings, system.name, world)
-        yield Engines(DataDirectory(settings.data), open_store, broker, settings.owner, queries, elsewhere, loops)
+        yield Engines(
+            DataDirectory(settings.data),
+            open_store,
+            broker,
+            settings.owner,
+            queries,
+            LEASE_SECONDS,
+            elsewhere,
+            loops,
+        )
 
 
 async def _broker(settings: BrokerSettings, system: str, world: World) -> Broker:
@@ -48,9 +61,11 @@ async def _broker(settings: BrokerSettings, system: str, world: World) -> Broker
 def _queries(
     settings: ServiceSettings, system: str, world: World
 ) -> tuple[QueryCache, dict[str, Callable[[], Awaitable[None]]]]:
-    if settings.cache is None:
-        return QueryCache(MemoryCache(world.clock), world), {}
     from colonnade.caching.valkey import ValkeyCache
 
     cache = ValkeyCache(settings.cache, f"{system}.{settings.service}", world)
-    return QueryCache(cache, world), {"cache": cache.run}
+    purging = PurgeQueue(HttpPurge(settings.purge), world) if settings.purge else None
+    loops: dict[str, Callable[[], Awaitable[None]]] = {"cache": cache.run}
+    if purging is not None:
+        loops["purging"] = purging.run
+    return QueryCache(cache, world, purging), loops

@@ -32,7 +32,7 @@ class FleetSettings:
     """Where the gateway answers and where the servers keep their data.
 
     Of `postgres`, `nats` and `valkey` those that are named are servers that exist already, by their addresses; a
-    PostgreSQL must let its user make databases and roles.
+    PostgreSQL must let its user make databases and roles. `purge` are what keeps pages before the gateway.
     """
 
     target: str
@@ -42,6 +42,7 @@ class FleetSettings:
     postgres: str | None = None
     nats: str | None = None
     valkey: str | None = None
+    purge: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ class FleetHost:
                 store=servers.stores[service],
                 broker=servers.broker,
                 cache=servers.cache,
+                purge=tuple(self._settings.purge),
             )
 
         return self._managed(service, Instance(service, settings, folder / f"{service}.log", self._world))
@@ -206,7 +208,7 @@ class FleetHost:
         finally:
             for task in keeping:
                 task.cancel()
-            await asyncio.wait(keeping)
+            await asyncio.gather(*keeping, return_exceptions=True)
             await asyncio.gather(*(managed.stop() for managed in all))
 
 

@@ -43,7 +43,8 @@ class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
     data: Path
     store: str
     broker: BrokerSettings
-    cache: str | None = None
+    cache: str
+    purge: tuple[str, ...] = ()
 
 
 class GatewaySettings(_Common, frozen=True, kw_only=True, tag="gateway"):

@@ -1,0 +1,177 @@
+"""The fleet's host, on real servers."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from colonnade.discovery import Address
+from colonnade.presentation.upstream import Upstream, UpstreamAnswer
+from colonnade.system.admin.evidence import open_to_read
+from colonnade.system.hosts.data_directory import DataDirectoryInUse
+from colonnade.system.hosts.fleet.host import FleetHost, FleetSettings, ServingFleet
+from colonnade.system.hosts.fleet.managed import Managed, State
+from colonnade.system.hosts.servers.child import ServerFailed
+from colonnade.system.hosts.servers.nats import NatsServer
+from colonnade.system.hosts.servers.ports import free_port
+from colonnade.system.hosts.servers.postgresql import PostgresServer
+from colonnade.system.hosts.servers.valkey import ValkeyServer
+from colonnade.world import real_world
+from tests.example.bakery.system import bakery
+from tests.servers.running import own_folder
+
+WORLD = real_world()
+WITHIN_SECONDS = 50.0
+TARGET = "tests.example.bakery.system:bakery"
+
+
+@dataclass
+class Fleet:
+    """A fleet that runs in the test's process, and what it told."""
+
+    host: FleetHost
+    port: int
+    history: list[tuple[str, State]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def told(self, managed: Managed) -> None:
+        """Note a change."""
+        self.history.append((managed.name, managed.state))
+        self.changed.set()
+
+    def managed(self, name: str) -> Managed:
+        """One of its parts."""
+        return next(each for each in self.host.running if each.name == name)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for a state."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while not holds():
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def request(
+        self, method: str, target: str, body: bytes = b"", headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> UpstreamAnswer:
+        """Ask the gateway."""
+        upstream = Upstream("gateway", Address("127.0.0.1", self.port))
+        try:
+            return await upstream.request(method, target.encode(), headers, body)
+        finally:
+            upstream.close()
+
+    async def bake(self) -> str:
+        """Order bread, as a customer does who asks again while there is no answer; the batch."""
+        key = str(WORLD.ids.new()).encode()
+        headers = [(b"content-type", b"application/json"), (b"idempotency-key", key)]
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while (
+                answer := await self.request("POST", "/api/baking/batches", b'{"loaves":12}', headers)
+            ).status >= 500:
+                await WORLD.sleep(0.05)
+        assert answer.status == 201
+        batch: str = msgspec.json.decode(answer.body)["id"]
+        return batch
+
+
+@asynccontextmanager
+async def running(settings: FleetSettings) -> AsyncIterator[Fleet]:
+    """A fleet that is ready; stopped in order at the end."""
+    ready = asyncio.Event()
+
+    def is_ready(_: ServingFleet) -> None:
+        ready.set()
+
+    def told(managed: Managed) -> None:
+        fleet.told(managed)
+
+    host = FleetHost(bakery, settings, WORLD, ready=is_ready, stopping=lambda: None, changed=told)
+    fleet = Fleet(host, settings.port)
+    serving = asyncio.create_task(host.run())
+    waiting = asyncio.create_task(ready.wait())
+    try:
+        await asyncio.wait([serving, waiting], timeout=WITHIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        assert ready.is_set()
+        yield fleet
+    finally:
+        waiting.cancel()
+        host.stop()
+        await serving
+
+
+async def test_a_fleet_starts_takes_orders_survives_kills_and_leaves_nothing() -> None:
+    """Processes of services and servers that are killed come again, and what was accepted is carried out."""
+    with own_folder("fleet") as folder:
+        async with running(FleetSettings(TARGET, folder, port=free_port())) as fleet:
+            names = ["postgresql", "nats", "valkey", *(service.name for service in bakery.services), "gateway"]
+            assert [managed.name for managed in fleet.host.running] == names
+            assert {managed.state for managed in fleet.host.running} == {State.READY}
+            assert (await fleet.request("GET", "/health/ready")).status == 200
+            baked = [await fleet.bake()]
+            for name in ("baking", "selling", "nats", "valkey", "postgresql"):
+                managed = fleet.managed(name)
+                pid = managed.runnable.child.pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                await fleet.until(_back(managed, pid))
+                assert managed.restarts >= 1
+                baked.append(await fleet.bake())
+            await stocked(folder, baked)
+            pids = [managed.runnable.child.pid for managed in fleet.host.running]
+        assert not [pid for pid in pids if pid is not None and psutil.pid_exists(pid)]
+        assert {managed.state for managed in fleet.host.running} == {State.STOPPED}
+
+
+async def stocked(folder: Path, batches: list[str]) -> None:
+    """Wait until the other service has all of them on its shelves, each once."""
+    async with open_to_read(folder, ["selling"], WORLD) as stores:
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while len(shelves := await stores["selling"].log.streams("Shelf")) < len(batches):
+                await WORLD.sleep(0.05)
+        assert shelves == sorted(f"Shelf/{batch}" for batch in batches)
+        assert len(await stores["selling"].log.read(0, 100)) == len(batches)
+
+
+def _back(managed: Managed, pid: int) -> Callable[[], bool]:
+    return lambda: managed.state is State.READY and managed.runnable.child.pid not in (None, pid)
+
+
+async def test_servers_that_are_there_are_used(
+    postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    """None of its own is started then."""
+    settings = FleetSettings(
+        TARGET, tmp_path, port=free_port(), postgres=postgres.url(), nats=nats.url, valkey=valkey.url
+    )
+    async with running(settings) as fleet:
+        assert [each.name for each in fleet.host.running] == [*(each.name for each in bakery.services), "gateway"]
+        assert (await fleet.request("GET", "/health/ready")).status == 200
+
+
+async def test_a_fleet_that_cannot_start_says_why(nats: NatsServer, valkey: ValkeyServer, tmp_path: Path) -> None:
+    """Nothing is left of it."""
+    away = f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
+    settings = FleetSettings(TARGET, tmp_path, port=free_port(), postgres=away, nats=nats.url, valkey=valkey.url)
+    with pytest.raises(ServerFailed, match=r"PostgreSQL failed: no database bakery_.* could be made"):
+        async with running(settings):
+            pass
+
+
+async def test_one_fleet_owns_a_data_directory(
+    postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    """A second one is refused, with the process that has it."""
+    servers = {"postgres": postgres.url(), "nats": nats.url, "valkey": valkey.url}
+    async with running(FleetSettings(TARGET, tmp_path, port=free_port(), **servers)):
+        with pytest.raises(DataDirectoryInUse):
+            async with running(FleetSettings(TARGET, tmp_path, port=free_port(), **servers)):
+                pass
