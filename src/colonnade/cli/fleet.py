@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import msgspec
 import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from colonnade.system import System
@@ -128,7 +130,7 @@ class _Table:
             process = self._usage.setdefault(pid, psutil.Process(pid))
             family = [process, *(self._usage.setdefault(each.pid, each) for each in process.children(recursive=True))]
             cpu = sum(each.cpu_percent() for each in family)
-            memory = sum(each.memory_info().rss for each in family)
+            memory = sum(_memory_of(each) for each in family)
         except psutil.Error:
             return "", ""
         return f"{cpu:.0f} %", f"{memory / 1_000_000:.0f} MB"
@@ -141,7 +143,24 @@ def _tail(log: Path) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return lines[-1].replace("[", "\\[") if lines else ""
+    return escape(_readable(lines[-1])) if lines else ""
+
+
+def _readable(line: str) -> str:
+    """The words of a log line that is an object."""
+    try:
+        fields: dict[str, object] = msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return line
+    words = [str(fields.pop(name, "")) for name in ("level", "event")]
+    fields.pop("time", None)
+    return " ".join([*words, *(f"{name}={value}" for name, value in fields.items())])
+
+
+def _memory_of(process: psutil.Process) -> int:
+    """Its own part of the memory that it shares with others, where the system tells (Linux)."""
+    memory = process.memory_full_info()
+    return int(getattr(memory, "pss", memory.rss))
 
 
 def _banner(system: System, target: str, fleet: ServingFleet) -> str:
