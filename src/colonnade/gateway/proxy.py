@@ -11,8 +11,10 @@ from colonnade.discovery import Registry
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health, HealthState, Severity
 from colonnade.presentation.balancing import Balancer
+from colonnade.presentation.caching import NO_STORE
+from colonnade.presentation.deadlines import TIMEOUT_HEADER, seconds_given
 from colonnade.presentation.problems import PROBLEM_JSON, Problem
-from colonnade.presentation.upstream import NotReached, UpstreamAnswer, UpstreamFailed
+from colonnade.presentation.upstream import Headers, NotReached, UpstreamAnswer, UpstreamFailed
 
 __all__ = ["ProxyGateway"]
 
@@ -20,8 +22,8 @@ REQUESTS_IN_FLIGHT = 1_000
 """How many requests are worked on at a time; more are told to come again."""
 
 BODY_LIMIT_BYTES = 1024 * 1024
-LONGEST_SECONDS = 305.0
-"""A service ends a request by its own deadline; only one that is gone lets the gateway wait so long."""
+GRACE_SECONDS = 2.0
+"""So long beyond a request's own deadline, by which its service ends it, is an answer waited for."""
 
 _RETRY = ((b"retry-after", b"1"),)
 
@@ -67,7 +69,8 @@ class ProxyGateway:
         except Problem as problem:
             body = problem.document()
             length = (b"content-length", str(len(body)).encode())
-            answer = UpstreamAnswer(problem.status, [(b"content-type", PROBLEM_JSON), length, *problem.headers], body)
+            headers = [(b"content-type", PROBLEM_JSON), length, NO_STORE, *problem.headers]
+            answer = UpstreamAnswer(problem.status, headers, body)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
@@ -84,24 +87,26 @@ class ProxyGateway:
 
     async def _handed_on(self, service: str, scope: Scope, receive: Receive) -> UpstreamAnswer:
         method: str = scope["method"]
-        headers = [header for header in scope["headers"] if header[0] not in _NOT_HANDED_ON]
+        headers = _without(scope["headers"], _NOT_HANDED_ON)
+        given = dict(headers)
+        seconds = seconds_given(given.get(TIMEOUT_HEADER)) + GRACE_SECONDS
         # What may be done twice without harm is tried at another instance when one goes away in the middle
-        repeatable = method in ("GET", "HEAD") or any(name == b"idempotency-key" for name, _ in headers)
+        repeatable = method in ("GET", "HEAD") or b"idempotency-key" in given
         target: bytes = scope["raw_path"]
         if scope["query_string"]:
             target = b"%b?%b" % (target, scope["query_string"])
         body = await _body(receive)
         try:
-            async with asyncio.timeout(LONGEST_SECONDS):
+            async with asyncio.timeout(seconds):
                 answer = await self._balancer.request(service, method, target, headers, body, repeatable=repeatable)
         except NotReached as error:
             raise Problem(503, "colonnade.NoInstance", str(error), headers=_RETRY) from error
         except UpstreamFailed as error:
             raise Problem(502, "colonnade.UpstreamFailed", str(error), headers=_RETRY) from error
         except TimeoutError as error:
-            detail = f"{service} gave no answer within {LONGEST_SECONDS:.0f} s; try again."
+            detail = f"{service} gave no answer within {seconds:.0f} s; try again."
             raise Problem(504, "colonnade.DeadlinePassed", detail) from error
-        return answer._replace(headers=[header for header in answer.headers if header[0] not in _NOT_HANDED_BACK])
+        return answer._replace(headers=_without(answer.headers, _NOT_HANDED_BACK))
 
     def _report(self, probe: str) -> UpstreamAnswer:
         probes = {"live": self._health.live, "ready": self._health.ready, "startup": self._health.startup}
@@ -115,7 +120,7 @@ class ProxyGateway:
         )
         headers = [
             (b"content-type", b"application/json"),
-            (b"cache-control", b"no-store"),
+            NO_STORE,
             (b"content-length", str(len(body)).encode()),
         ]
         return UpstreamAnswer(200 if report.ok else 503, headers, body)
@@ -126,6 +131,14 @@ class ProxyGateway:
             for service in sorted(self._services)
             if not self._registry.instances(service)
         ]
+
+
+def _without(headers: Headers, left_out: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+    for name, value in headers:
+        if name == b"connection" and value not in (b"keep-alive", b"close"):
+            # It names others that are of this connection alone
+            left_out = {*left_out, *(each.strip() for each in value.lower().split(b","))}
+    return [header for header in headers if header[0] not in left_out]
 
 
 async def _body(receive: Receive) -> bytes:

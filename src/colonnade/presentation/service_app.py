@@ -23,6 +23,7 @@ from colonnade.persistence.store import AlreadyAnswered, StoredAnswer, StoreFail
 from colonnade.persistence.unit import Answer, Effect
 from colonnade.presentation.binding import BodyBinding, QueryBinding
 from colonnade.presentation.caching import NO_STORE, CachedQueries
+from colonnade.presentation.deadlines import TIMEOUT_HEADER, seconds_given
 from colonnade.presentation.dispatch import Dispatch
 from colonnade.presentation.endpoints import Api, Endpoint, Get, Post
 from colonnade.presentation.problems import PROBLEM_JSON, Problem, problem_of_refusal
@@ -34,8 +35,6 @@ __all__ = ["ServiceApp"]
 
 BODY_LIMIT_BYTES = 1024 * 1024
 ANSWER_KEPT_MICROSECONDS = 48 * 3_600 * 1_000_000
-DEFAULT_DEADLINE_SECONDS = 30.0
-LONGEST_DEADLINE_SECONDS = 300.0
 RETRY_AFTER_SECONDS = 1
 
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
@@ -264,7 +263,7 @@ class ServiceApp:
         return Context(
             correlation_id=_correlation(headers) or self._world.ids.new(),
             traceparent=str(trace),
-            deadline=self._world.clock.monotonic() + _seconds(headers),
+            deadline=self._world.clock.monotonic() + seconds_given(headers.get(TIMEOUT_HEADER)),
         )
 
 
@@ -276,15 +275,6 @@ def _correlation(headers: Mapping[bytes, bytes]) -> UUID | None:
         return UUID(given.decode("latin-1"))
     except ValueError:
         return None
-
-
-def _seconds(headers: Mapping[bytes, bytes]) -> float:
-    given = headers.get(b"x-request-timeout")
-    try:
-        seconds = float(given) if given is not None else DEFAULT_DEADLINE_SECONDS
-    except ValueError:
-        return DEFAULT_DEADLINE_SECONDS
-    return min(seconds, LONGEST_DEADLINE_SECONDS) if seconds > 0 else DEFAULT_DEADLINE_SECONDS
 
 
 def _routes(api: Api) -> Sequence[_Route]:

@@ -17,6 +17,9 @@ __all__ = ["Headers", "NotReached", "Upstream", "UpstreamAnswer", "UpstreamFaile
 IDLE_CONNECTIONS = 64
 """So many connections to one instance are kept while nobody uses them."""
 
+IDLE_SECONDS = 30.0
+"""After so long without use a connection is given up: its server closes it soon, perhaps under the next request."""
+
 CONNECT_SECONDS = 2.0
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -53,6 +56,7 @@ class _Exchange(asyncio.Protocol):
         self._answered: asyncio.Future[UpstreamAnswer] | None = None
         self._head = False
         self.usable = False
+        self.idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # other loops' transports are no subclass of it
@@ -166,11 +170,13 @@ class Upstream:
     def _kept(self) -> _Exchange | None:
         while self._idle:
             exchange = self._idle.pop()  # the one used last: the server has kept it for the shortest time
-            if exchange.usable:
+            if exchange.usable and exchange.idle_since > asyncio.get_running_loop().time() - IDLE_SECONDS:
                 return exchange
+            exchange.close()
         return None
 
     def _keep(self, exchange: _Exchange) -> None:
+        exchange.idle_since = asyncio.get_running_loop().time()
         self._idle.append(exchange)
         if len(self._idle) > IDLE_CONNECTIONS:
             self._idle.popleft().close()
