@@ -11,7 +11,7 @@ from colonnade.world import Clock
 
 __all__ = ["MemoryCache"]
 
-BYTES_KEPT = 64 * 1024 * 1024
+BYTES_KEPT = 32 * 1024 * 1024
 """How much is kept, unless told; what was used longest ago goes first."""
 
 ENTRY_OVERHEAD_BYTES = 400

@@ -177,7 +177,7 @@ class _ServiceBuilder:
 
     async def build(self) -> RunningService:
         """Build the service's objects, and listen to the broker."""
-        if self._topology.caches:
+        if self._topology.caches(self._stores.keys()):  # of this process: others have tables of their own
             self._models.on_change(self._changed)
         if self.service.tables is not None:
             await self._models.own(list(self.service.tables.tables.values()))

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from colonnade.messages import Command, Event, Message, Query
@@ -70,10 +70,9 @@ class Topology:
             if owner != service and (consumers := self.consumers(service, event))
         }
 
-    @property
-    def caches(self) -> bool:
-        """Whether any service keeps answers of its queries."""
-        apis = [service.api for service in self.system.services if service.api is not None]
+    def caches(self, services: Collection[str]) -> bool:
+        """Whether any of `services` keeps answers of its queries."""
+        apis = [service.api for service in self.system.services if service.api is not None and service.name in services]
         return any(isinstance(each, Get) and each.cache is not None for api in apis for each in api.endpoints)
 
     def topics(self, service: str) -> Sequence[str]:
