@@ -12,8 +12,8 @@ from sqlalchemy import delete as delete_where
 from sqlalchemy import update as update_where
 
 from colonnade.application.writes import Write, change, delete, increment, insert, upsert
-from colonnade.persistence.sqlite.decimals import add_decimals
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
+from colonnade.persistence.sqlite.opening import prepare_for_statements
 from colonnade.persistence.tables.compiling import WriteCompiler
 from colonnade.persistence.tables.declared import definitions
 from colonnade.persistence.tables.folding import fold
@@ -77,7 +77,7 @@ COMPILER = WriteCompiler(DIALECT, physical)
 def database() -> Iterator[apsw.Connection]:
     """A database with the tables, empty."""
     connection = apsw.Connection(":memory:")
-    add_decimals(connection)
+    prepare_for_statements(connection)
     for each in TABLES:
         for statement in definitions(each, DIALECT):
             connection.execute(placed(statement, physical))

@@ -51,11 +51,11 @@ POISONS: dict[str, tuple[Write | Exception, str | tuple[str, str]]] = {
     ),
     "a value is of another type": (
         upsert(tabs, tab="x", guest="x", state="x", at="soon"),
-        ("cannot store TEXT value", "'soon'"),
+        "Column at of tabs cannot hold a value: 'soon' is no whole number",
     ),
     "a number is too large": (
         upsert(tabs, tab="x", guest="x", state="x", at=1 << 70),
-        ("OverflowError", "value out of int64 range"),
+        "does not fit 64 bits",
     ),
     "a text is no Unicode": (
         upsert(tabs, tab="x", guest="\ud800", state="x", at=1),

@@ -1,13 +1,13 @@
 """What goes into a read model comes back the same, and compares as it should."""
 
+import asyncio
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import apsw
 import pytest
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     Enum,
@@ -35,22 +36,34 @@ from sqlalchemy import (
     Table,
     Time,
     Uuid,
+    cast,
+    desc,
     func,
+    literal,
     select,
+    tuple_,
+    update,
 )
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import CompileError
 
-from colonnade.application.writes import RowWrite, change, increment, insert, upsert
-from colonnade.persistence.sqlite import open_sqlite_store
-from colonnade.persistence.sqlite.decimals import add_decimals
+from colonnade.application.writes import Write, change, increment, insert, upsert
+from colonnade.persistence.postgres.connections import connect
+from colonnade.persistence.postgres.dialect import postgres_dialect
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
+from colonnade.persistence.sqlite.opening import prepare_for_statements
 from colonnade.persistence.tables.compiling import UnstorableValue, WriteCompiler
 from colonnade.persistence.tables.declared import UnfitTable, check_table, definitions
 from colonnade.persistence.tables.marking import placed
 from colonnade.persistence.tables.models import ReadModels, TableChanged, TableOwnedTwice
 from colonnade.persistence.tables.statements import Statements
 from colonnade.persistence.unit import WriteMany
+from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.world import real_world
+
+from .homes import ENGINES, Home
 
 
 class State(enum.Enum):
@@ -79,41 +92,84 @@ everything = Table(
     Column("other", Uuid(as_uuid=False)),
     Index("everything_by_exact", "exact"),
 )
-DIALECT = sqlite_dialect()
 
 
-class Memory:
-    """A database in memory that holds `everything`."""
+class Kept:
+    """The table `everything` on one engine, written and read with nothing between it and the dialect."""
 
-    def __init__(self) -> None:
-        self._connection = apsw.Connection(":memory:")
-        add_decimals(self._connection)
-        self._compiler = WriteCompiler(DIALECT, str)
-        self._statements = Statements(DIALECT)
-        for statement in definitions(everything, DIALECT):
-            self._connection.execute(placed(statement, str))
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._compiler = WriteCompiler(dialect, str)
+        self._statements = Statements(dialect)
+        for statement in definitions(everything, dialect):
+            self._run(placed(statement, str), [()])
 
-    def write(self, *writes: RowWrite) -> None:
+    def write(self, *writes: Write) -> None:
         """Write at once."""
         for effect in self._compiler.compile(writes):
-            assert isinstance(effect, WriteMany)
-            self._connection.executemany(effect.sql, effect.rows)
+            self._run(effect.sql, effect.rows if isinstance(effect, WriteMany) else [effect.parameters])
 
     def read(self, statement: Executable, **values: Any) -> list[tuple[Any, ...]]:
         """All rows."""
         prepared = self._statements.prepare(statement, values)
-        rows = self._connection.execute(prepared.sql(str), prepared.parameters).fetchall()
+        rows = self._run(prepared.sql(str), [prepared.parameters])
         return [tuple(row) for row in prepared.rows(rows)]
 
     def clear(self) -> None:
         """Hold nothing."""
-        self._connection.execute('DELETE FROM "everything"')
+        self._run('DELETE FROM "everything"', [()])
+
+    def _run(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        raise NotImplementedError
 
 
-@pytest.fixture(scope="module")
-def memory() -> Memory:
-    """One database for all examples."""
-    return Memory()
+class InSqlite(Kept):
+    """In memory."""
+
+    def __init__(self) -> None:
+        self._connection = apsw.Connection(":memory:")
+        prepare_for_statements(self._connection)
+        super().__init__(sqlite_dialect())
+
+    def _run(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        return list(self._connection.executemany(sql, rows))
+
+
+class InPostgres(Kept):
+    """In a schema of its own."""
+
+    def __init__(self, runner: asyncio.Runner, url: str) -> None:
+        self._loop = runner
+        schema = f"everything_{uuid4().hex}"
+        self._connection = runner.run(connect(url, {"search_path": schema}))
+        self._run(f"CREATE SCHEMA {schema}", [()])
+        super().__init__(postgres_dialect())
+
+    def _run(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        found = self._loop.run(self._all(sql, rows))
+        return [tuple(row) for row in found]
+
+    async def _all(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        return [each for row in rows for each in await self._connection.fetch(sql, *row)]
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._loop.run(self._connection.close())
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def memory(request: pytest.FixtureRequest) -> Iterator[Kept]:
+    """One table for all examples, on the engine that the test is run for."""
+    if request.param == "sqlite":
+        yield InSqlite()
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with asyncio.Runner() as runner:
+        kept = InPostgres(runner, server.url())
+        try:
+            yield kept
+        finally:
+            kept.close()
 
 
 KEY = UUID(int=7)
@@ -143,7 +199,7 @@ rows = st.fixed_dictionaries(
 
 
 @given(rows)
-def test_every_value_comes_back_as_it_went_in(memory: Memory, row: dict[str, Any]) -> None:
+def test_every_value_comes_back_as_it_went_in(memory: Kept, row: dict[str, Any]) -> None:
     """To the last digit and microsecond; moments in UTC."""
     memory.write(upsert(everything, **row))
     (found,) = memory.read(select(everything).where(everything.c.id == row["id"]))
@@ -154,13 +210,13 @@ def test_every_value_comes_back_as_it_went_in(memory: Memory, row: dict[str, Any
         assert values[name] == same
         assert type(values[name]) is type(given_value)
         if isinstance(given_value, Decimal):
-            assert str(values[name]) == str(given_value)
+            assert f"{values[name]:f}" == f"{given_value if given_value else given_value.copy_abs():f}"
         if isinstance(given_value, datetime):
             assert values[name].tzinfo is UTC
 
 
 @given(st.lists(decimals, min_size=1, max_size=6), decimals)
-def test_decimals_compare_and_sort_as_numbers(memory: Memory, some: list[Decimal], mark: Decimal) -> None:
+def test_decimals_compare_and_sort_as_numbers(memory: Kept, some: list[Decimal], mark: Decimal) -> None:
     """Not as text, and not as floats: in conditions, orders, groups, the least and the greatest."""
     memory.clear()
     memory.write(*(insert(everything, id=UUID(int=n), exact=value, whole=n) for n, value in enumerate(some)))
@@ -186,7 +242,7 @@ sane = st.decimals(-(10**9), 10**9, places=4)
 
 
 @given(st.lists(sane, min_size=1, max_size=6), sane)
-def test_decimals_add_up_exactly(memory: Memory, some: list[Decimal], more: Decimal) -> None:
+def test_decimals_add_up_exactly(memory: Kept, some: list[Decimal], more: Decimal) -> None:
     """In sums, arithmetic, conditions on sums, and increments."""
     memory.clear()
     memory.write(*(insert(everything, id=UUID(int=n), exact=value, whole=n) for n, value in enumerate(some)))
@@ -209,12 +265,14 @@ def test_decimals_add_up_exactly(memory: Memory, some: list[Decimal], more: Deci
     assert memory.read(select(exact).where(everything.c.whole == 0)) == [(some[0] + more,)]
 
 
-def test_what_cannot_be_computed_exactly_is_refused() -> None:
+def test_what_cannot_be_computed_exactly_is_refused(memory: Kept) -> None:
     """Rather than rounded in silence."""
-    statements = Statements(DIALECT)
-    with pytest.raises(CompileError, match=r"cannot compute .* exactly; read the values and compute it in Python"):
+    statements = Statements(memory.dialect)
+    with pytest.raises(CompileError, match="cannot be computed exactly; read the values and compute it in Python"):
         statements.prepare(select(everything.c.exact / 3))
-    with pytest.raises(CompileError, match="cannot average decimals exactly"):
+    with pytest.raises(CompileError, match="cannot be computed exactly"):
+        statements.prepare(select(everything.c.whole / 3))
+    with pytest.raises(CompileError, match="cannot be averaged exactly"):
         statements.prepare(select(func.avg(everything.c.money)))
     assert statements.prepare(select(func.avg(everything.c.whole)))
 
@@ -227,16 +285,118 @@ def test_what_cannot_be_computed_exactly_is_refused() -> None:
         ("money", Decimal("0.001"), r"0.001 does not fit Numeric\(12, 2\)"),
         ("money", Decimal("12345678901"), r"12345678901 does not fit Numeric\(12, 2\)"),
         ("moment", datetime(2017, 12, 24), "the time 2017-12-24T00:00:00 has no zone"),
+        ("exact", Decimal("1E+1000"), r"1E\+1000 does not fit Numeric of 1000 digits"),
+        ("exact", Decimal("1E-1001"), "1E-1001 does not fit Numeric of 1000 digits"),
         ("other", "not-a-uuid", "badly formed hexadecimal UUID string"),
+        ("text", 5, "5 is no text"),
+        ("text", "a\0", r"the character U\+0000"),
+        ("whole", "5", "'5' is no whole number"),
+        ("whole", 5.0, "5.0 is no whole number"),
+        ("whole", 1 << 63, "9223372036854775808 does not fit 64 bits"),
+        ("real", "5.0", "'5.0' is no number"),
+        ("real", float("nan"), "it is not a number"),
+        ("yes", 2, "Value 2 is not None, True, or False"),
+        ("state", 5, "'5' is not among the defined enum values"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused_by_its_column(column: str, value: Any, reason: str) -> None:
-    """The column and the reason are named."""
+def test_a_value_that_does_not_fit_is_refused_by_its_column(memory: Kept, column: str, value: Any, reason: str) -> None:
+    """The column and the reason are named, the same on each engine."""
     with pytest.raises(UnstorableValue, match=f"Column {column} of everything cannot hold a value: .*{reason}"):
-        WriteCompiler(DIALECT, str).compile([change(everything, id=KEY, **{column: value})])
+        WriteCompiler(memory.dialect, str).compile([change(everything, id=KEY, **{column: value})])
 
 
-def test_money_keeps_the_places_of_its_column(memory: Memory) -> None:
+@given(st.lists(texts | st.none(), min_size=1, max_size=6, unique=True), st.lists(st.integers(-2, 2) | st.none()))
+def test_orders_are_the_same_everywhere(memory: Kept, some: list[str | None], numbers: list[int | None]) -> None:
+    """Text by its bytes, and what is missing before all else, so that a page begins where the one before it ended."""
+    memory.clear()
+    rows = [(text, number) for text in some for number in numbers[:3]]
+    memory.write(
+        *(insert(everything, id=UUID(int=n), text=text, whole=number) for n, (text, number) in enumerate(rows))
+    )
+    text, whole = everything.c.text, everything.c.whole
+
+    def place(row: tuple[str | None, int | None]) -> tuple[bytes, float]:
+        return b"" if row[0] is None else b"\1" + row[0].encode(), -9 if row[1] is None else row[1]
+
+    assert memory.read(select(text, whole).order_by(text, whole)) == sorted(rows, key=place)
+    falling = select(text, whole.label("w")).order_by(text.desc(), desc("w"))
+    assert memory.read(falling) == sorted(rows, key=place, reverse=True)
+    last = select(whole).where(text == text).distinct().order_by(whole.nulls_last())
+    found = {row[1] for row in rows if row[0] is not None}
+    assert memory.read(last) == [(n,) for n in sorted(found, key=lambda n: (n is None, n))]
+    mark = max(rows, key=place)[0] if rows else None
+    if mark is not None:
+        assert {row[0] for row in memory.read(select(text).where(text < mark))} == {
+            each for each, _ in rows if each is not None and each.encode() < mark.encode()
+        }
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        (everything.c.text.like("a%"), ["a", "a%", "a\\b"]),
+        (everything.c.text.ilike("A%"), ["A", "a", "a%", "a\\b"]),
+        (everything.c.text.not_like("a%"), ["A", "ä"]),
+        (everything.c.text.like("a\\%"), ["a\\b"]),
+        (everything.c.text.contains("%", autoescape=True), ["a%"]),
+        (everything.c.text.like("a_%"), ["a%", "a\\b"]),
+        (func.lower(everything.c.text) == "a", ["A", "a"]),
+        (everything.c.text.in_(["a", "ä"]), ["a", "ä"]),
+        (everything.c.text + "!" == "A!", ["A"]),
+        (tuple_(everything.c.text, everything.c.whole) > ("a%", 2), ["a\\b", "ä"]),
+    ],
+)
+def test_texts_are_found_alike(memory: Kept, condition: ColumnElement[bool], found: list[str]) -> None:
+    """LIKE tells capitals from small letters, and nothing escapes unless it is said."""
+    memory.clear()
+    some = ["A", "a", "a%", "a\\b", "ä"]
+    memory.write(*(insert(everything, id=UUID(int=n), text=text, whole=n) for n, text in enumerate(some)))
+    assert memory.read(select(everything.c.text).where(condition).order_by(everything.c.text)) == [(t,) for t in found]
+
+
+def test_numbers_are_computed_alike(memory: Kept) -> None:
+    """Of the same types too: sums of whole numbers are whole, averages are floats, quotients are cut off."""
+    memory.clear()
+    memory.write(*(insert(everything, id=UUID(int=n), whole=n - 3, real=n / 4, yes=n > 3) for n in range(4)))
+    whole, real = everything.c.whole, everything.c.real
+    ((total, some, average, rest, half, sums),) = memory.read(
+        select(
+            func.sum(whole),
+            func.sum(whole).filter(whole < -1),
+            func.avg(whole),
+            func.min(whole % 2),
+            func.min(whole // 2),
+            func.sum(real),
+        )
+    )
+    assert (total, some, average, rest, half, sums) == (-6, -5, -1.5, -1, -1, 1.5)
+    assert [type(each) for each in (total, some, average, rest, half, sums)] == [int, int, float, int, int, float]
+    assert memory.read(select(func.count()).where(everything.c.yes)) == [(0,)]
+    assert memory.read(select(whole).where(~everything.c.yes, whole > literal(-2)).order_by(whole)) == [(-1,), (0,)]
+    assert memory.read(select(cast(whole, Float) / 2).where(whole == -3)) == [(-1.5,)]
+
+
+def test_trees_are_looked_into_alike(memory: Kept) -> None:
+    """By name, by place and along a way."""
+    memory.clear()
+    memory.write(insert(everything, id=KEY, tree={"a": {"b": "leaf"}, "n": [7, 8]}))
+    tree = everything.c.tree
+    assert memory.read(
+        select(tree["a"], tree[("a", "b")].as_string(), tree["n"][1].as_integer(), tree[("n", 0)].as_integer())
+    ) == [({"b": "leaf"}, "leaf", 8, 7)]
+
+
+def test_a_statement_of_one_s_own_may_call_rows_by_the_declared_name(memory: Kept) -> None:
+    """What stands in the way of an INSERT, and what it returns."""
+    memory.clear()
+    dialects: dict[str, Any] = {"sqlite": sqlite_insert, "postgresql": postgresql_insert}
+    row = dialects[memory.dialect.name](everything).values(id=KEY, whole=1)
+    counted = row.on_conflict_do_update(index_elements=["id"], set_={"whole": everything.c.whole + row.excluded.whole})
+    memory.write(counted, counted)
+    assert memory.read(update(everything).values(whole=everything.c.whole + 1).returning(everything.c.whole)) == [(3,)]
+
+
+def test_money_keeps_the_places_of_its_column(memory: Kept) -> None:
     """As PostgreSQL does."""
     memory.clear()
     memory.write(upsert(everything, id=KEY, money=Decimal("5")))
@@ -244,7 +404,7 @@ def test_money_keeps_the_places_of_its_column(memory: Memory) -> None:
     assert str(found) == "5.00"
 
 
-def test_moments_of_different_zones_are_one_order(memory: Memory) -> None:
+def test_moments_of_different_zones_are_one_order(memory: Kept) -> None:
     """A later moment is later whatever its clock says."""
     memory.clear()
     noon = datetime(2017, 12, 24, 12, tzinfo=UTC)
@@ -283,37 +443,36 @@ def test_a_table_that_cannot_be_a_read_model_is_refused(unfit: Table, reason: st
 
 
 @asynccontextmanager
-async def models(path: Path) -> AsyncIterator[ReadModels]:
-    """The read models of the store at `path`."""
-    world = real_world()
-    store = await open_sqlite_store(path / "s.sqlite3", world)
+async def models(home: Home) -> AsyncIterator[ReadModels]:
+    """The read models of the store in `home`."""
+    store = await home.open()
     try:
-        yield ReadModels("sales", store, world)
+        yield ReadModels("sales", store, real_world())
     finally:
         await store.close()
 
 
-async def test_a_service_s_own_tables_keep_their_shape(tmp_path: Path) -> None:
+async def test_a_service_s_own_tables_keep_their_shape(home: Home) -> None:
     """They are made once; another shape is refused by name, since what they hold cannot be made anew."""
     for _ in range(2):
-        async with models(tmp_path) as each:
+        async with models(home) as each:
             await each.own([table(Column("a", Integer, server_default="3"), CheckConstraint("a > 2"))])
-    async with models(tmp_path) as each:
+    async with models(home) as each:
         with pytest.raises(TableChanged, match="Table t of sales was made with other columns, keys or indexes"):
             await each.own([table(Column("a", Integer))])
 
 
-async def test_a_table_has_one_owner(tmp_path: Path) -> None:
+async def test_a_table_has_one_owner(home: Home) -> None:
     """Two writers of one table would undo each other."""
-    async with models(tmp_path) as each:
+    async with models(home) as each:
         await each.own([table()])
         with pytest.raises(TableOwnedTwice, match="Table t belongs to the service sales and to the service sales"):
             await each.own([table()])
 
 
-async def test_tables_may_be_called_like_those_of_the_store(tmp_path: Path) -> None:
+async def test_tables_may_be_called_like_those_of_the_store(home: Home) -> None:
     """They are tables of their own all the same."""
-    async with models(tmp_path) as each:
+    async with models(home) as each:
         await each.own(
             [Table(name, MetaData(), Column("id", Integer, primary_key=True)) for name in ("events", "inbox")]
         )

@@ -20,14 +20,20 @@ from sqlalchemy.dialects.sqlite.base import (
     SQLiteTypeCompiler,
 )
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.exc import CompileError
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, ColumnClause, UnaryExpression
 from sqlalchemy.types import TypeEngine
 
 from colonnade.persistence.sqlite.decimals import COLLATION
+from colonnade.persistence.tables.exactness import check_average, check_computed, is_decimal
 from colonnade.persistence.tables.marked_sql import MarkedNames, MarkedTables
-from colonnade.persistence.tables.values import checked_moment, decimals_of
+from colonnade.persistence.tables.values import (
+    checked_moment,
+    checked_real,
+    checked_text,
+    checked_whole,
+    decimals_of,
+)
 from colonnade.world import datetime_of, micros_of
 
 __all__ = ["SqliteTablesDialect", "sqlite_dialect"]
@@ -79,6 +85,25 @@ class _Moment(types.DateTime):
         return lambda value: None if value is None else datetime_of(value)
 
 
+class _String(types.String):
+    def bind_processor(self, dialect: Dialect) -> Convert:
+        return checked_text
+
+
+class _Enum(types.Enum):
+    """Not one more String to SQLAlchemy, which looks types up by their bases."""
+
+
+class _Integer(types.Integer):
+    def bind_processor(self, dialect: Dialect) -> Convert:
+        return checked_whole
+
+
+class _Float(types.Float[Any]):
+    def bind_processor(self, dialect: Dialect) -> Convert:
+        return checked_real
+
+
 class _Types(SQLiteTypeCompiler):
     """The five types that a STRICT table knows."""
 
@@ -128,24 +153,19 @@ class _Definitions(_DDLCompiler):  # type: ignore[misc]
 _DECIMAL_FUNCTIONS = {operators.add: "decimal_add", operators.sub: "decimal_sub", operators.mul: "decimal_mul"}
 
 
-def _is_decimal(type_: TypeEngine[Any]) -> bool:
-    return isinstance(type_, types.Numeric)
-
-
 class _Statements(MarkedTables, _Compiler):  # type: ignore[misc]
     """Marks the tables that statements read, and keeps decimals exact."""
 
     def visit_binary(self, binary: BinaryExpression[Any], override_operator: Any = None, **kw: Any) -> str:
+        check_computed(binary)
         operator = override_operator or binary.operator
         left, right = binary.left, binary.right
-        if not (_is_decimal(left.type) or _is_decimal(right.type)):
+        if not (is_decimal(left.type) or is_decimal(right.type)):
             return str(super().visit_binary(binary, override_operator=override_operator, **kw))
         if operator in (operators.add, operators.sub, operators.mul):
             function = _DECIMAL_FUNCTIONS[operator]
             first, second = (self.process(side, **kw) for side in (left, right))
             return f"{function}({first}, {second}) COLLATE {COLLATION}"
-        if _is_decimal(binary.type):
-            raise CompileError(f"SQLite cannot compute {binary} exactly; read the values and compute it in Python.")
         if not operators.is_comparison(operator) or isinstance(left, ColumnClause) or isinstance(right, ColumnClause):
             # A column brings its collation, and makes text of a number that it is compared with
             return str(super().visit_binary(binary, override_operator=override_operator, **kw))
@@ -156,23 +176,22 @@ class _Statements(MarkedTables, _Compiler):  # type: ignore[misc]
         return f"{first} COLLATE {COLLATION} {sign} {second}"
 
     def visit_unary(self, unary: UnaryExpression[Any], **kw: Any) -> str:
-        if unary.operator is operators.neg and _is_decimal(unary.element.type):
+        if unary.operator is operators.neg and is_decimal(unary.element.type):
             return f"decimal_sub(0, {self.process(unary.element, **kw)}) COLLATE {COLLATION}"
         return str(super().visit_unary(unary, **kw))
 
     def visit_funcfilter(self, funcfilter: Any, **kw: Any) -> str:
         text: str = super().visit_funcfilter(funcfilter, **kw)
-        if _is_decimal(funcfilter.type):
+        if is_decimal(funcfilter.type):
             text = f"{text.replace(f' COLLATE {COLLATION} FILTER', ' FILTER', 1)} COLLATE {COLLATION}"
         return text
 
     def visit_sum_func(self, function: Any, **kw: Any) -> str:
         arguments = self.function_argspec(function, **kw)
-        return f"decimal_sum{arguments} COLLATE {COLLATION}" if _is_decimal(function.type) else f"sum{arguments}"
+        return f"decimal_sum{arguments} COLLATE {COLLATION}" if is_decimal(function.type) else f"sum{arguments}"
 
     def visit_avg_func(self, function: Any, **kw: Any) -> str:
-        if any(_is_decimal(argument.type) for argument in function.clauses):
-            raise CompileError("SQLite cannot average decimals exactly; divide the sum by the count in Python.")
+        check_average(function)
         return f"avg{self.function_argspec(function, **kw)}"
 
 
@@ -199,6 +218,10 @@ class SqliteTablesDialect(SQLiteDialect):
         types.Uuid: _Uuid,
         types.Numeric: _Decimal,
         types.DateTime: _Moment,
+        types.Enum: _Enum,
+        types.String: _String,
+        types.Integer: _Integer,
+        types.Float: _Float,
     }
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "connect_to_write",
     "make_store",
     "meta_of",
+    "prepare_for_statements",
 ]
 
 _BUSY_MILLISECONDS = 1_000
@@ -143,8 +144,15 @@ def _connect(path: Path, flags: int) -> apsw.Connection:
     connection.set_busy_timeout(_BUSY_MILLISECONDS)
     # Else SQLite compiles a statement anew whenever a value is bound that its planner has looked at
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-    add_decimals(connection)
+    prepare_for_statements(connection)
     return connection
+
+
+def prepare_for_statements(connection: apsw.Connection) -> None:
+    """What the statements of the dialect rely on."""
+    # As in the standard, and on PostgreSQL
+    connection.execute("PRAGMA case_sensitive_like = ON")
+    add_decimals(connection)
 
 
 def _beside(path: Path, suffix: str) -> Path:

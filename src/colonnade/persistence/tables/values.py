@@ -1,14 +1,18 @@
-"""What no engine may be given for a value."""
+"""What no engine may be given for a value, so that all of them take the same and give it back the same."""
 
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.exc import CompileError
 from sqlalchemy.types import Numeric
 
-__all__ = ["checked_moment", "decimals_of"]
+__all__ = ["checked_moment", "checked_real", "checked_text", "checked_whole", "decimals_of"]
+
+_MOST_DIGITS = 1_000
+_ONES = Decimal(1)
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
 
 def decimals_of(type_: Numeric[Any]) -> Callable[[Any], Decimal | None]:
@@ -19,7 +23,7 @@ def decimals_of(type_: Numeric[Any]) -> Callable[[Any], Decimal | None]:
     if not type_.asdecimal:
         raise CompileError("Numeric(asdecimal=False) is a Float; call it that.")
     places = None if type_.scale is None else Decimal(1).scaleb(-type_.scale)
-    digits = Context(prec=type_.precision or 1_000, traps=[InvalidOperation, Inexact])
+    digits = Context(prec=type_.precision or _MOST_DIGITS, traps=[InvalidOperation, Inexact])
 
     def decimal_of(value: Any) -> Decimal | None:
         if value is None:
@@ -29,12 +33,20 @@ def decimals_of(type_: Numeric[Any]) -> Callable[[Any], Decimal | None]:
         decimal = Decimal(value)
         if not decimal.is_finite():
             raise ValueError(f"{value} is not a finite number")
-        if places is None:
-            return decimal
+        if not decimal:  # no engine but Python has a zero below zero
+            decimal = decimal.copy_abs()
+        exponent = cast(int, decimal.as_tuple().exponent)
         try:
-            return decimal.quantize(places, context=digits)
+            if places is not None:
+                return decimal.quantize(places, context=digits)
+            if exponent > 0:  # nor one that ends in places before the point
+                return decimal.quantize(_ONES, context=digits)
+            if exponent < -_MOST_DIGITS:
+                raise InvalidOperation
+            return digits.create_decimal(decimal)
         except (InvalidOperation, Inexact):
-            raise ValueError(f"{value} does not fit Numeric({type_.precision}, {type_.scale})") from None
+            kind = f"({type_.precision}, {type_.scale})" if places is not None else f" of {_MOST_DIGITS} digits"
+            raise ValueError(f"{value} does not fit Numeric{kind}") from None
 
     return decimal_of
 
@@ -44,3 +56,37 @@ def checked_moment(value: datetime | None) -> datetime | None:
     if value is not None and value.tzinfo is None:
         raise ValueError(f"the time {value.isoformat()} has no zone")
     return value
+
+
+def checked_text(value: Any) -> Any:
+    """A text, or None; raises TypeError or ValueError."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    if "\0" in value:
+        raise ValueError("it has the character U+0000, which PostgreSQL does not store")
+    return value
+
+
+def checked_whole(value: Any) -> Any:
+    """A whole number of 64 bits, or None; raises TypeError or ValueError."""
+    if value is None:
+        return None
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    if not _LEAST <= value <= _MOST:
+        raise ValueError(f"{value} does not fit 64 bits")
+    return value
+
+
+def checked_real(value: Any) -> float | None:
+    """A float, or None; raises TypeError, or ValueError for what is no number, of which SQLite makes NULL."""
+    if value is None:
+        return None
+    if not isinstance(value, float | int | Decimal):
+        raise TypeError(f"{value!r} is no number")
+    real = float(value)
+    if real != real:
+        raise ValueError("it is not a number")
+    return real
