@@ -32,7 +32,7 @@ class Table:
 
     def instances(self, service: str) -> Sequence[Address]:
         """Of the one service."""
-        return self.addresses if service == "lending" else ()
+        return tuple(self.addresses) if service == "lending" else ()
 
 
 class Instances:

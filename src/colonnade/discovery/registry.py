@@ -22,4 +22,7 @@ class Registry(Protocol):
     """Tells where services are; the answer may be a moment old."""
 
     def instances(self, service: str) -> Sequence[Address]:
-        """The instances of `service` that take requests; none for one that is down or unknown."""
+        """The instances of `service` that take requests; none for one that is down or unknown.
+
+        What was given is never changed: other instances are another object.
+        """

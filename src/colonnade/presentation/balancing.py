@@ -17,6 +17,7 @@ class Balancer:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._upstreams: dict[str, list[Upstream]] = {}
+        self._told: dict[str, Sequence[Address]] = {}
 
     async def request(
         self,
@@ -57,7 +58,8 @@ class Balancer:
     def _known(self, service: str) -> list[Upstream]:
         addresses: Sequence[Address] = self._registry.instances(service)
         known = self._upstreams.setdefault(service, [])
-        if len(known) != len(addresses) or {each.address for each in known} != set(addresses):
+        if addresses is not self._told.get(service):
+            self._told[service] = addresses
             for gone in [each for each in known if each.address not in addresses]:
                 known.remove(gone)
                 gone.close()

@@ -110,14 +110,19 @@ class _Exchange(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # the answer is still to come
+            self._headers.clear()
+            return
         self._done(keep=self._parser.should_keep_alive())
 
     def _done(self, *, keep: bool) -> None:
         if self._answered is not None and not self._answered.done():
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             self._answered.set_result(UpstreamAnswer(self._parser.get_status_code(), self._headers, body))
-        if not keep:
-            self.close()
+            self._headers = []
+            if keep:
+                return
+        self.close()
 
     def _fail(self, error: ConnectionError) -> None:
         if self._answered is not None and not self._answered.done():
