@@ -15,10 +15,13 @@ from colonnade.persistence.postgres.failures import DRIVER_ERRORS
 from colonnade.persistence.store import StoreClosed, StoreFailed
 from colonnade.world import uuid_of
 
-__all__ = ["READERS", "WRITERS", "Connection", "Connections", "Link", "name_of"]
+__all__ = ["CONNECTIONS", "READERS", "WRITERS", "Connection", "Connections", "Link", "name_of"]
 
 WRITERS = 2
 READERS = 4
+CONNECTIONS = WRITERS + READERS + 1
+"""What one instance may open: these and a listener."""
+
 QUERYING = 3
 """So many readers answer queries at the same time: one is always left for the store's own pages."""
 
@@ -119,9 +122,9 @@ class Link:
 class Connections:
     """All but the listener's."""
 
-    def __init__(self, url: str, schema: str, *, read_only: bool = False) -> None:
+    def __init__(self, url: str, schema: str, instance: str, *, read_only: bool = False) -> None:
         self.name = name_of(url, schema)
-        path = {"search_path": f'"{schema}"'}
+        path = {"search_path": f'"{schema}"', "application_name": f"colonnade {instance}"}
         reading = {**path, "default_transaction_read_only": "on"}
         self.writers = [Link(url, self.name, reading if read_only else path) for _ in range(WRITERS)]
         self._readers = [Link(url, self.name, reading) for _ in range(READERS)]

@@ -42,6 +42,7 @@ class Notices:
         drawn: Drawn,
         world: World,
         tell: Callable[[Touched], None],
+        instance: str,
     ) -> None:
         self._url = url
         self._channel = f"colonnade.{schema}"
@@ -50,7 +51,8 @@ class Notices:
         self._drawn = drawn
         self._world = world
         self._tell = tell
-        self._me = str(world.ids.new())
+        self._me = instance
+        self._name = f"colonnade {instance} listener"
         self._unsent = 0
         self._sending: asyncio.Task[None] | None = None
         self._look = pages.on("SELECT (SELECT last_value FROM {s}.positions), (SELECT last_value FROM {s}.inbox_rows)")
@@ -96,7 +98,9 @@ class Notices:
         while True:
             async with AsyncExitStack() as open:
                 try:
-                    connection = await _whole(connect(self._url, {"application_name": "colonnade listener"}))
+                    connection = await _whole(
+                        connect(self._url, {"application_name": f"colonnade {self._me} listener"})
+                    )
                     open.push_async_callback(end, connection)
                     gone = asyncio.Event()
                     connection.add_termination_listener(_setting(gone))

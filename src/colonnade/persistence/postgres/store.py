@@ -14,6 +14,7 @@ from colonnade.persistence.postgres.leases import PostgresLeases
 from colonnade.persistence.postgres.log import PostgresLog
 from colonnade.persistence.postgres.notices import Notices
 from colonnade.persistence.postgres.pruning import prune
+from colonnade.persistence.postgres.room import check_room
 from colonnade.persistence.postgres.rows import (
     Pages,
     PostgresInbox,
@@ -38,13 +39,16 @@ async def open_postgres_store(
 ) -> "PostgresStore":
     """Open the store in `schema` of the database at `url`, and make it where there is none unless `read_only`.
 
-    Raises `StoreFailed` for a database that cannot be reached, `UnfitSchema` for one of another version.
+    Raises `StoreFailed` for a database that cannot be reached or has no room for an instance's connections,
+    `UnfitSchema` for one of another version.
     """
-    connections = Connections(url, schema, read_only=read_only)
+    instance = world.ids.new().hex
+    connections = Connections(url, schema, instance, read_only=read_only)
     try:
         async with connections.writers[0].held() as connection:
             try:
                 if not read_only:
+                    await check_room(connection, connections.name)
                     await make(connection, schema, world)
                 identity = await identify(connection, schema, connections.name)
             except DRIVER_ERRORS as error:
@@ -52,7 +56,7 @@ async def open_postgres_store(
     except BaseException:
         await connections.close_writers()
         raise
-    store = PostgresStore(url, schema, connections, identity, world)
+    store = PostgresStore(url, schema, connections, identity, world, instance)
     if not read_only:
         await store.listen()
     return store
@@ -61,7 +65,15 @@ async def open_postgres_store(
 class PostgresStore:
     """All of a service's durable state."""
 
-    def __init__(self, url: str, schema: str, connections: Connections, identity: Identity, world: World) -> None:
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        connections: Connections,
+        identity: Identity,
+        world: World,
+        instance: str,
+    ) -> None:
         self.name = connections.name
         self.history = identity.history
         self.partitions = identity.partitions
@@ -77,7 +89,7 @@ class PostgresStore:
         self._checkpoint = pages.on("SELECT position FROM {s}.checkpoints WHERE projection = $1")
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
-        self._notices = Notices(url, schema, connections, pages, drawn, world, self._notify)
+        self._notices = Notices(url, schema, connections, pages, drawn, world, self._notify, instance)
         writers = [PostgresWriter(link, self.name, schema, self.partitions, drawn) for link in connections.writers]
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
 

@@ -1,0 +1,166 @@
+"""Several processes on one PostgreSQL store, and a server that comes and goes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from colonnade.persistence.postgres import PostgresStore, open_postgres_store
+from colonnade.persistence.postgres.connections import CONNECTIONS
+from colonnade.persistence.store import StoreFailed, Touched, VersionConflict
+from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish
+from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
+from colonnade.testing.conformance.store.database import append, commit
+from colonnade.world import real_world
+from tests.servers.running import own_folder
+
+WORLD = real_world()
+WITHIN_SECONDS = 20.0
+
+
+class Hearing:
+    """What a store was told."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self.touched = Touched(0)
+        self._told = asyncio.Event()
+        store.watch(self._note)
+
+    def _note(self, touched: Touched) -> None:
+        self.touched |= touched
+        self._told.set()
+
+    async def until(self, touched: Touched) -> None:
+        """Wait to be told of all of these."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while self.touched & touched != touched:
+                self._told.clear()
+                await self._told.wait()
+
+
+@asynccontextmanager
+async def two(url: str) -> AsyncIterator[tuple[PostgresStore, PostgresStore]]:
+    """One store, opened twice, as by two processes."""
+    schema = f"shared_{WORLD.ids.new().hex}"
+    first = await open_postgres_store(url, WORLD, schema=schema)
+    second = await open_postgres_store(url, WORLD, schema=schema)
+    try:
+        yield first, second
+    finally:
+        await first.close()
+        await second.close()
+        connection = await asyncpg.connect(url)
+        await connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
+        await connection.close()
+
+
+WAKING: list[tuple[Effect, Touched]] = [
+    (append("Sale/1", 0), Touched.EVENTS),
+    (Publish("shop.events", "a", UUID(int=1), b"{}"), Touched.OUTBOX),
+    (Deliver("subscriber:Till", "a", b"{}"), Touched.INBOX),
+    (ArmTimer("timer", 1, Deliver("subscriber:Till", "a", b"{}")), Touched.TIMERS),
+]
+
+
+@pytest.mark.parametrize(("effect", "touched"), WAKING, ids=[str(touched.name) for _, touched in WAKING])
+async def test_a_commit_is_told_to_the_other_processes(
+    postgres: PostgresServer, effect: Effect, touched: Touched
+) -> None:
+    """Whoever waits there for work hears of it."""
+    async with two(postgres.url()) as (first, second):
+        hearing = Hearing(second)
+        await commit(first, effect)
+        await hearing.until(touched)
+
+
+@pytest.mark.parametrize(("effect", "touched"), WAKING[:3], ids=[str(touched.name) for _, touched in WAKING[:3]])
+async def test_what_nobody_told_is_looked_for(postgres: PostgresServer, effect: Effect, touched: Touched) -> None:
+    """Though the listener's connection is cut again and again, what others added is noticed."""
+    async with two(postgres.url()) as (first, second):
+        connection = await asyncpg.connect(postgres.url())
+        cutting = asyncio.create_task(_cut(connection))
+        try:
+            hearing = Hearing(second)
+            await commit(first, effect)
+            await hearing.until(touched)
+        finally:
+            cutting.cancel()
+            await asyncio.wait([cutting])
+            await connection.close()
+
+
+async def _cut(connection: Any) -> None:
+    while True:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'colonnade %listener'"
+        )
+        await WORLD.sleep(0.01)
+
+
+async def test_of_two_processes_one_wins_a_version(postgres: PostgresServer) -> None:
+    """Appends to the same streams from both sides, all at once: every version has one winner and no hole."""
+    async with two(postgres.url()) as stores:
+        for version in range(5):
+            results = await asyncio.gather(
+                *(
+                    commit(store, append(f"Sale/{stream}", version))
+                    for stream in range(10)
+                    for store in stores
+                    for _ in range(2)
+                ),
+                return_exceptions=True,
+            )
+            assert sum(isinstance(result, VersionConflict) for result in results) == 30
+        for stream in range(10):
+            events = await stores[1].log.stream(f"Sale/{stream}")
+            assert [event.version for event in events] == [1, 2, 3, 4, 5]
+
+
+async def test_units_that_want_each_other_s_rows_are_all_decided(postgres: PostgresServer) -> None:
+    """Two processes that append to two streams in opposite orders wait for each other for moments, not for ever."""
+    async with two(postgres.url()) as (first, second), asyncio.timeout(WITHIN_SECONDS):
+        for version in range(20):
+            a, b = append("Sale/a", version), append("Sale/b", version)
+            results = await asyncio.gather(commit(first, a, b), commit(second, b, a), return_exceptions=True)
+            assert sum(isinstance(result, VersionConflict) for result in results) == 1
+
+
+async def test_a_server_that_was_killed_is_used_again() -> None:
+    """While it is away the store says so; what was acknowledged is there when it is back, and work goes on."""
+    with own_folder("killed") as folder:
+        async with postgresql(folder, WORLD) as server:
+            store = await open_postgres_store(server.url(), WORLD)
+            await commit(store, append("Sale/1", 0))
+            assert len(await store.log.read()) == 1
+            await server.kill()
+            asked: list[Callable[[], Awaitable[object]]] = [
+                lambda: commit(store, append("Sale/1", 1)),
+                lambda: store.log.read(),
+                lambda: store.leases.acquire("relay", "a", 1.0),
+                lambda: store.query([("SELECT 1", ())]),
+            ]
+            for ask in asked:
+                with pytest.raises(StoreFailed):
+                    await ask()
+            await server.start()
+            await commit(store, append("Sale/1", 1))
+            assert [event.version for event in await store.log.read()] == [1, 2]
+            await store.close()
+
+
+async def test_a_server_without_room_is_refused() -> None:
+    """An instance does not begin where its connections, and those that others may still open, are more than allowed."""
+    with own_folder("full") as folder:
+        async with postgresql(folder, WORLD, connections=2 * CONNECTIONS + 5) as server:
+            first = await open_postgres_store(server.url(), WORLD)
+            second = await open_postgres_store(server.url(), WORLD)
+            with pytest.raises(StoreFailed, match="raise max_connections"):
+                await open_postgres_store(server.url(), WORLD)
+            await second.close()
+            third = await open_postgres_store(server.url(), WORLD)
+            await third.close()
+            await first.close()
