@@ -34,7 +34,7 @@ class Taker:
         self.taken: list[Carried] = []
         self.unreadable: list[Unreadable] = []
         self._failures = failures
-        self._changed = changed or asyncio.Event()
+        self.changed = changed or asyncio.Event()
 
     async def receive(self, messages: Sequence[Carried | Unreadable]) -> None:
         """Take `messages` over."""
@@ -43,7 +43,7 @@ class Taker:
             raise RuntimeError("the disk is full")
         self.taken.extend(each for each in messages if isinstance(each, Carried))
         self.unreadable.extend(each for each in messages if isinstance(each, Unreadable))
-        self._changed.set()
+        self.changed.set()
 
     @property
     def seqs(self) -> set[int]:
@@ -52,7 +52,7 @@ class Taker:
 
     async def until(self, *seqs: int) -> None:
         """Wait until all of `seqs` were taken over."""
-        await wait_until(lambda: self.seqs >= set(seqs), self._changed)
+        await wait_until(lambda: self.seqs >= set(seqs), self.changed)
 
 
 async def wait_until(holds: Callable[[], bool], changed: asyncio.Event) -> None:
