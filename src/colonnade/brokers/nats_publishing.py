@@ -52,7 +52,7 @@ class Publisher:
         self._last = 0
 
     async def publish(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        """Return when all `messages`, subject and bytes, are acknowledged; raises `NotTaken`, or what the client does."""
+        """Return when all are acknowledged (subject, bytes); raises `NotTaken` or what the client does."""
         if not self._inbox:
             self._inbox = self._client.new_inbox() + "."
             await self._client.subscribe(self._inbox + "*", cb=self._answered)
