@@ -56,12 +56,14 @@ class Notices:
         self._unsent = 0
         self._sending: asyncio.Task[None] | None = None
         self._look = pages.on("SELECT (SELECT last_value FROM {s}.positions), (SELECT last_value FROM {s}.inbox_rows)")
+        self._known = (0, 0)
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = False
         self._tried = asyncio.Event()
 
     async def start(self) -> None:
-        """Listen and look from now on; returns when it listens, or could not."""
+        """Listen and look from now on; returns when it listens, or could not. Raises `StoreFailed`."""
+        self._known = await self._drawn_by_others()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._listen()), loop.create_task(self._keep_looking())]
         await self._tried.wait()
@@ -122,23 +124,26 @@ class Notices:
             self._tell(Touched(int(touched)) & _ALL)
 
     async def _keep_looking(self) -> None:
-        seen, own = None, (0, 0)
         while True:
             await self._world.sleep(LISTENING_LOOK_SECONDS if self._listening else LOOK_SECONDS)
-            drawn = (self._drawn.positions, self._drawn.rows)
             try:
-                ((positions, rows),) = await self._pages.all(self._look)
+                positions, rows = await self._drawn_by_others()
             except StoreFailed:
                 continue  # told by whoever needs the store
-            if seen is not None:
-                touched = Touched(0)
-                if positions - seen[0] > self._drawn.positions - own[0]:
-                    touched |= Touched.EVENTS | Touched.OUTBOX
-                if rows - seen[1] > self._drawn.rows - own[1]:
-                    touched |= Touched.INBOX
-                if touched:
-                    self._tell(touched)
-            seen, own = (positions, rows), drawn
+            known_positions, known_rows = self._known
+            touched = Touched(0)
+            if positions > known_positions:
+                touched |= Touched.EVENTS | Touched.OUTBOX
+            if rows > known_rows:
+                touched |= Touched.INBOX
+            self._known = max(positions, known_positions), max(rows, known_rows)
+            if touched:
+                self._tell(touched)
+
+    async def _drawn_by_others(self) -> tuple[int, int]:
+        """How many positions and rows others have drawn, at least: one's own are counted before they are drawn."""
+        ((positions, rows),) = await self._pages.all(self._look)
+        return positions - self._drawn.positions, rows - self._drawn.rows
 
 
 async def _whole(connecting: Coroutine[Any, Any, Connection]) -> Connection:

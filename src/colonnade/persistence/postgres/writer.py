@@ -25,11 +25,21 @@ TRIES = 3
 
 
 class Drawn:
-    """How many positions and rows of the inbox this process has drawn: others have drawn the rest."""
+    """How many positions and rows of the inbox this process has drawn or is about to: others have drawn the rest."""
 
     def __init__(self) -> None:
         self.positions = 0
         self.rows = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count what `batch` will draw."""
+        self.positions += batch.drawn
+        self.rows += batch.rows
+
+    def take_back(self, batch: Batch) -> None:
+        """It came to nothing: what it has drawn all the same passes for that of others, who are looked for then."""
+        self.positions -= batch.drawn
+        self.rows -= batch.rows
 
 
 class PostgresWriter:
@@ -123,12 +133,12 @@ class PostgresWriter:
     async def _run(self, batch: Batch, lock_milliseconds: int) -> Sequence[int]:
         sql, arguments = batch.statement(lock_milliseconds)
         async with self._link.held() as connection:
+            self._drawn.add(batch)
             try:
                 drawn: Sequence[int] = await connection.fetchval(sql, *arguments)
             except DRIVER_ERRORS as error:
+                self._drawn.take_back(batch)
                 raise write_failure(self._store, error) from error
-        self._drawn.positions += batch.drawn
-        self._drawn.rows += batch.rows
         return drawn
 
     async def _apart(self, one: Candidate, batch: Batch) -> int:
@@ -139,16 +149,16 @@ class PostgresWriter:
                 position = await steps(connection, one.unit, batch)
                 await connection.execute("COMMIT")
             except BaseException as error:
+                self._drawn.take_back(batch)
                 await self._roll_back(connection)
                 if isinstance(error, DRIVER_ERRORS):
                     raise write_failure(self._store, error) from error
                 raise
-        self._drawn.positions += batch.drawn
-        self._drawn.rows += batch.rows
         return position
 
     async def _around_sql(self, connection: Connection, unit: Unit, batch: Batch) -> int:
         batch.add(unit)
+        self._drawn.add(batch)
         checks, draws = batch.split()
         drawn: Sequence[int] = await _called(connection, checks)
         for effect in unit.effects:
@@ -171,11 +181,12 @@ class PostgresWriter:
                 continue
             step = Batch(self._schema, self._partitions)
             step.add_effect(effect, unit)
+            self._drawn.add(step)
+            batch.drawn += step.drawn
+            batch.rows += step.rows
             drawn = await _called(connection, step)
             position = drawn[-1]
             batch.touched |= step.touched
-            batch.drawn += step.drawn
-            batch.rows += step.rows
         return position if position is not None else drawn[-1]
 
     async def _roll_back(self, connection: Connection) -> None:
