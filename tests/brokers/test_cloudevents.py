@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from colonnade.brokers.broker import Carried, Unreadable
 from colonnade.brokers.cloudevents import carried_of, event_of
@@ -32,6 +33,17 @@ def test_it_is_a_cloudevent_whose_chain_is_in_extension_attributes() -> None:
     assert event["chainhistory"] == str(UUID(int=1))
     assert (event["chainpartition"], event["chainseq"], event["chainprev"]) == (3, 7, 6)
     assert all(name.isalnum() and name.islower() and len(name) <= 20 for name in event)
+
+
+def test_the_trace_context_is_carried() -> None:
+    """As the distributed tracing extension says: an attribute named `traceparent`, there and in what is read."""
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    envelope = replace(Envelope.decode(enveloped()), traceparent=parent).encode()
+    event = event_of(replace(carried(7), envelope=envelope))
+    assert msgspec.json.decode(event)["traceparent"] == parent
+    read = carried_of("shop.events", event, "somewhere")
+    assert isinstance(read, Carried)
+    assert Envelope.decode(read.envelope).traceparent == parent
 
 
 def test_an_event_whose_attributes_stand_in_another_order_is_understood() -> None:
