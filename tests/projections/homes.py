@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,10 +16,8 @@ from colonnade.world import real_world
 
 ENGINES = ("sqlite", "postgresql")
 
-_TABLES = {
-    "sqlite": "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB '*__[0-9]*'",
-    "postgresql": r"SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename ~ '__\d+$'",
-}
+_IN_SQLITE = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB '*__[0-9]*'"
+_IN_POSTGRES = r"SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename ~ '__\d+$'"
 
 
 @dataclass(frozen=True)
@@ -68,5 +67,7 @@ def home(new_home: Callable[[], Home]) -> Home:
 
 async def tables_of_read_models(store: Store) -> list[str]:
     """The physical tables of read models."""
-    (found,) = await store.query([(_TABLES[store.dialect.name], ())])
+    dialect: Any = store.dialect
+    asked = (_IN_SQLITE, ()) if dialect.name == "sqlite" else (_IN_POSTGRES, (dialect.tables_schema,))
+    (found,) = await store.query([asked])
     return sorted(name for (name,) in found)

@@ -82,6 +82,7 @@ async def test_a_rebuild_under_load_equals_the_live_one(running_bank: RunBank) -
             while not stop.is_set():
                 await asyncio.gather(*(system.execute(Deposit(id, 1)) for id in ids))
                 count += 1
+                await asyncio.sleep(0.01)
             return count
 
         load = asyncio.create_task(go_on())

@@ -130,6 +130,7 @@ async def test_a_rebuild_under_load_equals_the_live_one(home: Home) -> None:
             while recording:
                 turn += 1
                 await asyncio.gather(*(d.record(f"Tab/{number}", Served(turn)) for number in range(10)))
+                await d.world.sleep(0.01)
 
         async def read() -> int:
             reads, rounds = 0, 0

@@ -44,6 +44,9 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy import (
+    delete as delete_from,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import Dialect
@@ -122,7 +125,7 @@ class Kept:
 
     def clear(self) -> None:
         """Hold nothing."""
-        self._run('DELETE FROM "everything"', [()])
+        self.write(delete_from(everything))
 
     def _run(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         raise NotImplementedError
@@ -146,11 +149,9 @@ class InPostgres(Kept):
     def __init__(self, runner: asyncio.Runner, url: str) -> None:
         self._loop = runner
         schema = f"everything_{uuid4().hex}"
-        self._connection = runner.run(
-            connect(url, {"search_path": schema, "enable_sort": "off", "enable_seqscan": "off"})
-        )
+        self._connection = runner.run(connect(url, {"enable_sort": "off", "enable_seqscan": "off"}))
         self._run(f"CREATE SCHEMA {schema}", [()])
-        super().__init__(postgres_dialect())
+        super().__init__(postgres_dialect(schema))
 
     def _run(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         found = self._loop.run(self._all(sql, rows))

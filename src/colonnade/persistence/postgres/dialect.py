@@ -261,6 +261,7 @@ class PostgresTablesDialect(PGDialect):
     """PostgreSQL, with names that are marked and parameters that are numbered."""
 
     supports_statement_cache = True
+    tables_schema: str | None = None
     statement_compiler = _Statements
     ddl_compiler = _Definitions
     type_compiler_cls = _Types
@@ -285,12 +286,13 @@ class PostgresTablesDialect(PGDialect):
     }
 
 
-def postgres_dialect() -> Dialect:
-    """The dialect of this store's driver."""
+def postgres_dialect(schema: str | None = None) -> Dialect:
+    """The dialect of this store's driver; all tables are in `schema`, else where the connection looks for them."""
     make: Any = PostgresTablesDialect
-    dialect: Dialect = make(
+    dialect: PostgresTablesDialect = make(
         paramstyle="numeric_dollar",
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,
     )
+    dialect.tables_schema = schema
     return dialect

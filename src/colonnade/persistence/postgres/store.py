@@ -77,7 +77,7 @@ class PostgresStore:
         self.name = connections.name
         self.history = identity.history
         self.partitions = identity.partitions
-        self.dialect: Dialect = postgres_dialect()
+        self.dialect: Dialect = postgres_dialect(schema)
         self._connections = connections
         pages = self._pages = Pages(connections, schema)
         self.log = PostgresLog(pages)

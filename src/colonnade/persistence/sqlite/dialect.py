@@ -209,6 +209,7 @@ class SqliteTablesDialect(SQLiteDialect):
     """SQLite, with exact values in STRICT tables whose names are marked."""
 
     supports_statement_cache = True
+    tables_schema = None
     statement_compiler = _Statements
     ddl_compiler = _Definitions
     type_compiler_cls = _Types

@@ -1,7 +1,7 @@
 """What the store knows of its read models: each projection's builds, and which of them is read."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from sqlalchemy import (
@@ -32,7 +32,7 @@ from colonnade.persistence.store import Store
 from colonnade.persistence.tables.build import Build, FilledBy, HeldStream
 from colonnade.persistence.tables.compiling import WriteCompiler
 from colonnade.persistence.tables.declared import definitions
-from colonnade.persistence.tables.marking import mark, placed
+from colonnade.persistence.tables.marking import placed
 from colonnade.persistence.tables.statements import Prepared, Statements
 from colonnade.persistence.unit import Effect, Write
 
@@ -174,7 +174,7 @@ class Builds:
     def dropped(self, build: Build) -> Sequence[Effect]:
         """Forget a build that nobody reads, with its tables."""
         return [
-            *(Write(placed(f"DROP TABLE {mark(table)}", build.physical), ()) for table in build.tables),
+            *(Write(placed(f"DROP TABLE {self._mark(table)}", build.physical), ()) for table in build.tables),
             *self._compile(
                 delete(_held_streams).where(_held_streams.c.build == build.number),
                 delete(_checkpoints).where(_checkpoints.c.projection == build.checkpoint),
@@ -208,6 +208,9 @@ class Builds:
 
     def _defined(self, table: Table, physical: Place) -> Sequence[Effect]:
         return [Write(placed(sql, physical), ()) for sql in definitions(table, self._store.dialect)]
+
+    def _mark(self, table: str) -> str:
+        return self._store.dialect.identifier_preparer.format_table(cast(Any, any_table(table)))
 
     def _compile(self, *writes: AnyWrite) -> Sequence[Effect]:
         return self._compiler.compile(writes)
