@@ -14,7 +14,7 @@ from colonnade.persistence.addresses import Routes
 from colonnade.persistence.execution import Execution, Outcome
 from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.repository import AggregateCache, EventSourcedRepository
-from colonnade.persistence.sqlite import SqliteStore
+from colonnade.persistence.store import Store
 from colonnade.persistence.unit import Answer, Append, NewEvent, Unit
 from colonnade.world import World, real_world
 
@@ -60,14 +60,14 @@ class Stock(Aggregate[Reserved, str]):
 class Shop:
     """One instance of a service: an execution and a repository of stocks, on a store that others may share."""
 
-    def __init__(self, store: SqliteStore, world: World = WORLD) -> None:
+    def __init__(self, store: Store, world: World = WORLD, *, shared: bool = False) -> None:
         names = MessageNames()
         names.bind("shop", [Reserved], {})
         codec = MessageCodec(names)
         kind = AggregateKind(Stock, lambda id: Stock(str(id)), "Stock")
         cache = AggregateCache(100)
         self.store = store
-        self.execution = Execution(store, codec, Routes("shop", {}, {}), [cast(Any, kind)], cache, world)
+        self.execution = Execution(store, codec, Routes("shop", {}, {}), [cast(Any, kind)], cache, world, shared=shared)
         self.stocks = EventSourcedRepository(kind, store.log, codec, cache)
         self.runs = 0
 

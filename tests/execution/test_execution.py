@@ -83,6 +83,31 @@ async def test_who_loses_against_another_process_starts_from_what_it_wrote(shop:
     assert await shop.versions("milk") == [1, 2, 3]
 
 
+async def test_who_only_looks_sees_what_another_process_wrote(shop: Shop) -> None:
+    """Though it has the aggregate in memory: a command that changes nothing is decided on what is stored."""
+    instance = Shop(shop.store, shared=True)
+    await instance.reserve("milk")
+    await elsewhere(shop, "milk")
+    assert await instance.left("milk") == 98
+
+
+async def test_who_refuses_does_so_on_what_is_stored(shop: Shop) -> None:
+    """A refusal that another process's write has made wrong is not given: the handler runs again."""
+    instance = Shop(shop.store, shared=True)
+    await instance.reserve("milk")
+    await elsewhere(shop, "milk")
+
+    async def handle() -> None:
+        stock = await instance.stock("milk")
+        stock.reserve(1)
+        if stock.left > 97:
+            raise SoldOut(stock.left)
+
+    assert isinstance(await instance.run(handle), Done)
+    assert await shop.versions("milk") == [1, 2, 3]
+    assert isinstance(await instance.run(lambda: instance.stock("milk")), Done)
+
+
 async def test_who_always_loses_waits_longer_each_time_and_then_is_told(shop: Shop) -> None:
     """Another process that is always faster makes the command fail, with the stream and both versions."""
     waits = list[float]()

@@ -22,6 +22,7 @@ from colonnade.persistence.unit import (
     Append,
     Deliver,
     Effect,
+    Expect,
     Fence,
     NewEvent,
     Publish,
@@ -69,7 +70,9 @@ Outcome = Done[R] | Refused
 class Execution:
     """Runs the command handlers of one service, each run in a unit of work of its own.
 
-    `changed` is told the service's own tables that a unit has written, before the command is answered.
+    `changed` is told the service's own tables that a unit has written, before the command is answered. Where the store
+    is `shared` with other processes, an aggregate from memory may have moved: a unit that does not write its stream
+    commits only if it has not.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class Execution:
         cache: AggregateCache,
         world: World,
         changed: Callable[[Collection[str]], Awaitable[None]] | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._changed = changed
         self._store = store
@@ -89,6 +94,7 @@ class Execution:
         self._kinds = {kind.type: kind for kind in kinds}
         self._cache = cache
         self._world = world
+        self._shared = shared
         self._queues = StreamQueues()
         self._deciding: set[asyncio.Task[Committed]] = set()
 
@@ -160,6 +166,8 @@ class Execution:
         unit = Unit(now, context.correlation_id, context.causation_id, context.principal, [*base], fence)
         if isinstance(outcome, Done):
             self._collect(work, unit, context)
+        if self._shared:
+            unit.effects.extend(_expected(work, refused=isinstance(outcome, Refused)))
         if close is not None:
             for effect in close(outcome):
                 if type(effect) is Answer:
@@ -256,6 +264,11 @@ class Execution:
             and before // kind.snapshot_every != after // kind.snapshot_every
         ):
             effects.append(Snapshot(stream, after, kind.snapshots.schema, kind.snapshots.encode(aggregate)))
+
+
+def _expected(work: Work, *, refused: bool) -> list[Effect]:
+    remembered = [(stream, work.aggregates[stream]) for stream in sorted(work.remembered)]
+    return [Expect(stream, aggregate.version) for stream, aggregate in remembered if refused or not aggregate.recorded]
 
 
 async def _outcome_of(handle: Callable[[], Awaitable[R]], work: Work) -> Outcome[R]:

@@ -69,6 +69,7 @@ class EventSourcedRepository(Generic[A]):
                         missing.append((id, stream))
                     else:
                         work.aggregates[stream] = aggregate
+                        work.remembered.add(stream)
             if missing:
                 await self._load(missing, work.aggregates)
         found: list[A | None] = []

@@ -17,6 +17,7 @@ __all__ = [
     "DisarmTimer",
     "Discard",
     "Effect",
+    "Expect",
     "Fence",
     "Forget",
     "Handled",
@@ -52,6 +53,13 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     stream: str
     expected: int
     events: Sequence[NewEvent]
+
+
+class Expect(msgspec.Struct, frozen=True, gc=False):
+    """The stream must be at this version still: what was decided was decided on that."""
+
+    stream: str
+    version: int
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
@@ -256,6 +264,7 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
 
 Effect = (
     Append
+    | Expect
     | Publish
     | Deliver
     | Relayed

@@ -33,7 +33,18 @@ class NoWorkAtHand(RuntimeError):
 class Work:
     """One run of one handler. Streams that it took stay taken until it is released, after which it takes none."""
 
-    __slots__ = ("_queues", "aggregates", "busy", "changed", "effects", "held", "later", "loading", "over")
+    __slots__ = (
+        "_queues",
+        "aggregates",
+        "busy",
+        "changed",
+        "effects",
+        "held",
+        "later",
+        "loading",
+        "over",
+        "remembered",
+    )
 
     def __init__(self, queues: StreamQueues, held: Iterable[str] = ()) -> None:
         self._queues = queues
@@ -44,6 +55,8 @@ class Work:
         # A handler's tasks load one after the other, else two could load one stream twice, or take out of order
         self.loading = asyncio.Lock()
         self.aggregates: dict[str, AnyAggregate] = {}
+        # The streams of those that were in memory already
+        self.remembered: set[str] = set()
         self.effects: list[Effect] = []
         # The service's own tables that `effects` write
         self.changed: set[str] = set()

@@ -16,6 +16,7 @@ from colonnade.persistence.unit import (
     Deliver,
     DisarmTimer,
     Discard,
+    Expect,
     Fence,
     Forget,
     Handled,
@@ -94,6 +95,7 @@ class Batch:
         """How many rows it adds to the inbox."""
         self._appliers: Mapping[type[Any], Callable[[Any, Unit, int], None]] = {
             Append: self._append,
+            Expect: self._expect,
             Publish: self._publish,
             Deliver: self._deliver,
             Handled: self._handled,
@@ -176,10 +178,7 @@ class Batch:
 
     def _append(self, effect: Append, unit: Unit, number: int) -> None:
         if not effect.events:
-            for column, value in zip(
-                self._of("expect_versions"), (number, effect.stream, effect.expected), strict=True
-            ):
-                column.append(value)
+            self._row("expect_versions", number, effect.stream, effect.expected)
             return
         (
             units, streams, expected, versions, ids, names, schemas, datas, times, correlations, causations, principals,
@@ -204,6 +203,9 @@ class Batch:
         self._last_event[number] = len(units) - 1
         self.drawn += len(effect.events)
         self.touched |= _EVENTS
+
+    def _expect(self, effect: Expect, unit: Unit, number: int) -> None:
+        self._row("expect_versions", number, effect.stream, effect.version)
 
     def _publish(self, effect: Publish, unit: Unit, number: int) -> None:
         topics, partitions, keys, ids, envelopes = self._of("publish_messages")

@@ -11,6 +11,7 @@ from colonnade.persistence.unit import (
     Defer,
     DisarmTimer,
     Discard,
+    Expect,
     Forget,
     Handled,
     Park,
@@ -41,6 +42,7 @@ class Candidate(NamedTuple):
 
 _WANTED: Mapping[type[Any], Callable[[Any], Hashable]] = {
     Append: lambda effect: effect.stream,
+    Expect: lambda effect: effect.stream,
     Snapshot: lambda effect: ("snapshot", effect.stream),
     Handled: lambda effect: effect.row,
     Retry: lambda effect: effect.row,

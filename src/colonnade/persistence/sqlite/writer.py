@@ -32,6 +32,7 @@ from colonnade.persistence.unit import (
     Deliver,
     DisarmTimer,
     Discard,
+    Expect,
     Fence,
     Handled,
     Park,
@@ -99,6 +100,7 @@ class SqliteWriter:
             **self._statements.appliers,
             Advance: self._touching(Touched.CHECKPOINTS, self._statements.appliers[Advance]),
             Append: self._append,
+            Expect: lambda effect, unit: None,
             Publish: self._publish,
             Deliver: self._touching(Touched.INBOX, lambda effect, unit: inbox.deliver(effect, unit.time)),
             Receive: self._touching(Touched.INBOX, lambda effect, unit: inbox.receive(effect, unit.time)),
@@ -210,6 +212,10 @@ class SqliteWriter:
                 if actual != effect.expected:
                     raise VersionConflict(stream, effect.expected, actual)
                 appended[stream] = actual + len(effect.events)
+            elif type(effect) is Expect:
+                actual = self._version_of(effect.stream)
+                if actual != effect.version:
+                    raise VersionConflict(effect.stream, effect.version, actual)
             elif (check := checks.get(type(effect))) is not None:
                 check(effect, unit)
 

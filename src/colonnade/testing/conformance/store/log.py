@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from colonnade.persistence.store import Committed, StoredMessage, VersionConflict
-from colonnade.persistence.unit import Append, NewEvent, Snapshot
+from colonnade.persistence.unit import Append, Expect, NewEvent, Snapshot
 from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, append, commit, unit
 
 __all__ = ["LogSuite"]
@@ -46,6 +46,19 @@ class LogSuite(StoreSuite):
             error = raised.value
             assert (error.stream, error.expected, error.actual) == ("Sale/1", expected, 2)
             assert [event.version for event in await store.log.stream("Sale/1")] == [1, 2]
+
+    @pytest.mark.parametrize("expected", [0, 1, 3])
+    async def test_a_unit_may_depend_on_a_stream_that_it_does_not_write(self, expected: int) -> None:
+        """Where the stream has moved it is a conflict, and nothing of the unit is kept; else it changes nothing."""
+        async with self.store() as store:
+            await commit(store, append("Sale/1", 0, "shop.A", "shop.B"))
+            with pytest.raises(VersionConflict) as raised:
+                await commit(store, append("Sale/2", 0), Expect("Sale/1", expected))
+            error = raised.value
+            assert (error.stream, error.expected, error.actual) == ("Sale/1", expected, 2)
+            assert await store.log.stream("Sale/2") == []
+            await commit(store, Expect("Sale/1", 2), Expect("Sale/2", 0), append("Sale/3", 0))
+            assert await store.log.streams("Sale") == ["Sale/1", "Sale/3"]
 
     async def test_of_many_at_once_one_wins_each_version(self) -> None:
         """Appends at the same version, committed at the same time: one wins, the others are told of it."""
