@@ -25,7 +25,7 @@ from benchmarks.profiling import profile as profile_of
 
 LIBRARIES = (
     "colonnade", "apsw", "dishka", "httptools", "msgspec", "sqlalchemy", "starlette", "structlog", "uvicorn", "uvloop",
-    "aiosqlite", "dbos", "eventsourcing", "fastapi", "pydantic",
+    "aiosqlite", "dbos", "eventsourcing", "fastapi", "nats-py", "pydantic",
 )  # fmt: skip
 SUBJECT_SECONDS = 180
 

@@ -161,6 +161,22 @@ BENCHMARKS = [
         _against("colonnade", "eventsourcing", "eventsourcing", None),
     ),
     Benchmark(
+        "outbox-to-effect",
+        "From outbox to effect over NATS, both stores SQLite FULL; the CPU of all processes",
+        "message",
+        "colonnade",
+        {
+            "colonnade": ("outbox_to_effect",),
+            "colonnade, a message every 20 ms": ("outbox_to_effect", "--slowly"),
+            "bare nats-py": ("peers.bare_nats",),
+        },
+        [
+            _against("colonnade", "bare nats-py", "bare nats-py", 0.3)[0],
+            Bar("CPU of a message", "us", lambda of: of["colonnade"].cpu_us, 600, False),
+            Bar("p50 at low load", "ms", lambda of: _known(of["colonnade, a message every 20 ms"].p50_ms), 15, False),
+        ],
+    ),
+    Benchmark(
         "cached-get",
         "A GET of one row by its key, 8 at a time, without the network",
         "request",
