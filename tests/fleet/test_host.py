@@ -135,10 +135,10 @@ async def stocked(folder: Path, batches: list[str]) -> None:
     """Wait until the other service has all of them on its shelves, each once."""
     async with open_to_read(folder, ["selling"], WORLD) as stores:
         async with asyncio.timeout(WITHIN_SECONDS):
-            while len(shelves := await stores["selling"].log.streams("Shelf")) < len(batches):
+            while len(shelves := await stores["selling"].log.streams("Shelf", limit=10_000)) < len(batches):
                 await WORLD.sleep(0.05)
         assert shelves == sorted(f"Shelf/{batch}" for batch in batches)
-        assert len(await stores["selling"].log.read(0, 100)) == len(batches)
+        assert len(await stores["selling"].log.read(0, 10_000)) == len(batches)
 
 
 def _back(managed: Managed, pid: int) -> Callable[[], bool]:
@@ -175,3 +175,36 @@ async def test_one_fleet_owns_a_data_directory(
         with pytest.raises(DataDirectoryInUse):
             async with running(FleetSettings(TARGET, tmp_path, port=free_port(), **servers)):
                 pass
+
+
+async def test_instances_share_their_service_and_are_replaced_without_a_failed_request(
+    postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    """Two of each, one killed, then all replaced one after the other under load: each batch is sold once."""
+    servers = {"postgres": postgres.url(), "nats": nats.url, "valkey": valkey.url}
+    replicas = {"baking": 2, "selling": 2}
+    settings = FleetSettings(TARGET, tmp_path, port=free_port(), replicas=replicas, **servers)
+    async with running(settings) as fleet:
+        names = ["baking-1", "baking-2", "selling-1", "selling-2", "gateway"]
+        assert [managed.name for managed in fleet.host.running] == names
+        baked = [await fleet.bake() for _ in range(4)]
+        for name in ("baking-1", "selling-2"):
+            managed = fleet.managed(name)
+            pid = managed.runnable.child.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            baked.append(await fleet.bake())
+            await fleet.until(_back(managed, pid))
+        pids = {managed.name: managed.runnable.child.pid for managed in fleet.host.running}
+        replacing = asyncio.create_task(fleet.host.replace_all())
+        headers = [(b"content-type", b"application/json")]
+        while not replacing.done():
+            answer = await fleet.request("POST", "/api/baking/batches", b'{"loaves":12}', headers)
+            assert answer.status == 201, answer
+            baked.append(msgspec.json.decode(answer.body)["id"])
+        await replacing
+        for managed in fleet.host.running:
+            replaced = managed.runnable.child.pid != pids[managed.name]
+            assert replaced == (managed.name != "gateway")
+            assert managed.state is State.READY
+        await stocked(tmp_path, baked)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -25,6 +26,7 @@ from colonnade.world import real_world
 __all__ = ["app"]
 
 STANDARD_ERROR = 2
+MOST_INSTANCES = 64
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
@@ -50,6 +52,10 @@ def up(
     ] = None,
     nats: Annotated[str | None, typer.Option(help="With --fleet: a NATS that is there.", metavar="URL")] = None,
     valkey: Annotated[str | None, typer.Option(help="With --fleet: a Valkey that is there.", metavar="URL")] = None,
+    replicas: Annotated[
+        list[str] | None,
+        typer.Option(help="With --fleet: how many instances a service has.", metavar="SERVICE=NUMBER"),
+    ] = None,
 ) -> None:
     """Start a system until Ctrl-C: in this process, its stores embedded, or as a fleet of processes on real servers.
 
@@ -62,10 +68,10 @@ def up(
 
         colonnade up grocer.system:grocer --port 8080 --data /var/lib/grocer
 
-        colonnade up grocer.system:grocer --fleet
+        colonnade up grocer.system:grocer --fleet --replicas ordering=3
     """
-    if not fleet and any(server is not None for server in (postgres, nats, valkey)):
-        raise typer.BadParameter("--postgres, --nats and --valkey name servers of a fleet; add --fleet.")
+    if not fleet and any(option for option in (postgres, nats, valkey, replicas)):
+        raise typer.BadParameter("--postgres, --nats, --valkey and --replicas are for a fleet; add --fleet.")
     world = real_world()
     with told(
         InvalidLogSetting,
@@ -94,7 +100,9 @@ def up(
                 from colonnade.cli.fleet import run_fleet
                 from colonnade.system.hosts.fleet.host import FleetSettings
 
-                settings_of_fleet = FleetSettings(target, data, host, port, postgres, nats, valkey, purge or ())
+                settings_of_fleet = FleetSettings(
+                    target, data, host, port, postgres, nats, valkey, purge or (), _numbers(replicas or (), system)
+                )
                 runner.run(run_fleet(system, settings_of_fleet, world))
 
 
@@ -106,6 +114,19 @@ async def _run(system: System, target: str, settings: HostSettings) -> None:
         _say(f"{system.name} is stopping; Ctrl-C again to leave at once.")
 
     await EmbeddedHost(system, settings, real_world(), ready=ready, stopping=stopping).run()
+
+
+def _numbers(replicas: Sequence[str], system: System) -> Mapping[str, int]:
+    services = [service.name for service in system.services]
+    numbers = {}
+    for given in replicas:
+        service, _, number = given.partition("=")
+        if service not in services:
+            raise typer.BadParameter(f"--replicas {given}: there is no service {service!r}; see {', '.join(services)}.")
+        if not number.isdecimal() or not 1 <= int(number) <= MOST_INSTANCES:
+            raise typer.BadParameter(f"--replicas {given}: give a number from 1 to {MOST_INSTANCES}.")
+        numbers[service] = int(number)
+    return numbers
 
 
 def _banner(system: System, target: str, serving: Serving) -> str:

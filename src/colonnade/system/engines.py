@@ -41,7 +41,7 @@ class Engines:
     """What carries the services of one process.
 
     `owner` is who this process is where several share a store: it holds their leases, for up to `lease_seconds` after
-    its end. `elsewhere` is None where all
+    its end. They are `shared` while other instances of a service may write its store too. `elsewhere` is None where all
     services are in this process. `loops` is what must run for these to be of use, by name.
     """
 
@@ -51,6 +51,7 @@ class Engines:
     owner: str
     queries: QueryCache
     lease_seconds: float = 30.0
+    shared: bool = False
     elsewhere: Elsewhere | None = None
     loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 

@@ -39,6 +39,7 @@ from colonnade.system.service import Service, System
 from colonnade.system.topology import Topology, subscriber_name, topology_of
 from colonnade.workers.commands import CommandConsumer
 from colonnade.workers.consumers import Consumer, SubscriberConsumer
+from colonnade.workers.leasing import Leasing
 from colonnade.workers.projections import Projector
 from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import from_outbox
@@ -124,6 +125,11 @@ async def build(system: System, engines: Engines, world: World, only: Collection
             store = await engines.open_store(service.name)
             resources.push_async_callback(store.close)
             stores[service.name] = store
+        # What a store begins with is made by one instance
+        starting = await resources.enter_async_context(AsyncExitStack())
+        if engines.shared:
+            for store in stores.values():
+                await starting.enter_async_context(_leasing(store, engines, world).held("start"))
         builders = [
             _ServiceBuilder(service, topology, codec, stores, engines, world, foreground, owners, resources)
             for service in services
@@ -131,6 +137,7 @@ async def build(system: System, engines: Engines, world: World, only: Collection
         running = {builder.name: await builder.build() for builder in builders}
         for builder in builders:
             await builder.open_for_business()
+        await starting.aclose()
         states = [engines.queries.health, *(service.health.states for service in running.values())]
         health = Health(world.clock, states)
         gateway = EmbeddedGateway(
@@ -169,7 +176,8 @@ class _ServiceBuilder:
         self._owners = owners
         self._resources = resources
         self._routes = topology.routes(service.name)
-        self._cache = AggregateCache(AGGREGATES_REMEMBERED)
+        # Another instance may have written since: a handler must not refuse by what was
+        self._cache = AggregateCache(0 if engines.shared else AGGREGATES_REMEMBERED)
         self._models = ReadModels(service.name, self._store, world)
         self._execution = Execution(
             self._store, codec, self._routes, self._declared.aggregates, self._cache, world, self._models.changed
@@ -228,10 +236,15 @@ class _ServiceBuilder:
         loops: dict[str, Loop] = {
             f"{self.name}.relay": relay.run,
             f"{self.name}.worker": worker.run,
-            f"{self.name}.timers": timers.run,
+            f"{self.name}.timers": self._alone("timers", timers.run),
             f"{self.name}.inbox": lambda: self._every(TEND_EVERY_SECONDS, inbox.tend),
-            f"{self.name}.pruning": lambda: self._every(PRUNE_EVERY_SECONDS, self._prune),
-            **{f"{self.name}.projection.{projector.name}": projector.run for projector in projectors},
+            f"{self.name}.pruning": self._alone("pruning", lambda: self._every(PRUNE_EVERY_SECONDS, self._prune)),
+            **{
+                f"{self.name}.projection.{projector.name}": self._alone(
+                    f"projection.{projector.identity}", projector.run, projector.look
+                )
+                for projector in projectors
+            },
         }
         return RunningService(
             self.name,
@@ -336,6 +349,13 @@ class _ServiceBuilder:
             return await from_outbox(producer, chain, after)
         return await elsewhere.refetch(chain, after) if elsewhere is not None else ()
 
+    def _alone(self, lease: str, work: Loop, meanwhile: Loop | None = None) -> Loop:
+        """`work`, which one instance does for all of them."""
+        if not self._engines.shared:
+            return work
+        leasing = _leasing(self._store, self._engines, self._world)
+        return lambda: leasing.run(lease, work, meanwhile)
+
     async def _prune(self) -> None:
         while await self._store.prune(self._world.clock.micros(), PRUNE_ROWS) >= PRUNE_ROWS:
             await self._world.sleep(0.01)
@@ -344,6 +364,10 @@ class _ServiceBuilder:
         while True:
             await self._world.sleep(seconds)
             await work()
+
+
+def _leasing(store: Store, engines: Engines, world: World) -> Leasing:
+    return Leasing(store.leases, engines.owner, engines.lease_seconds, world)
 
 
 def _saga_instance(id: UUID | str | int) -> SagaInstance:

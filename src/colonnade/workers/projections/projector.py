@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from colonnade.application.projection import Projection
 from colonnade.messages.codec import MessageCodec
@@ -65,6 +66,9 @@ class Projector:
         self._table_names = [str(table.name) for table in self._tables]
         self._shape = shape_of(self._tables)
         self._filled_by = FilledBy(projection.version, tuple(sorted(names)))
+        kind = f"{projection.version} {self._shape} {' '.join(sorted(names))}"
+        self.identity = f"{self.name}.{crc32(kind.encode()):08x}"
+        """Of all instances with the same code."""
         self._store = store
         self._codec = codec
         self._models = models
@@ -131,6 +135,11 @@ class Projector:
         self._opened = True
         # Who wrote them last may not have come to telling it
         await self._models.changed(self._table_names)
+
+    async def look(self) -> None:
+        """Find the tables that another instance fills, where there have been none to read yet."""
+        if not self._models.readable(self.name) and (build := await self._models.look_again(self.name)) is not None:
+            self._models.read_from(build)
 
     async def run(self) -> None:
         """Project until cancelled; a poisonous event stops it, with a named state of health."""

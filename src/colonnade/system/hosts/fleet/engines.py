@@ -47,6 +47,7 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
             settings.owner,
             queries,
             LEASE_SECONDS,
+            settings.shared,
             elsewhere,
             loops,
         )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -32,7 +32,8 @@ class FleetSettings:
     """Where the gateway answers and where the servers keep their data.
 
     Of `postgres`, `nats` and `valkey` those that are named are servers that exist already, by their addresses; a
-    PostgreSQL must let its user make databases and roles. `purge` are what keeps pages before the gateway.
+    PostgreSQL must let its user make databases and roles. `purge` are what keeps pages before the gateway. `replicas`
+    says how many instances a service has, where that is not one.
     """
 
     target: str
@@ -43,6 +44,7 @@ class FleetSettings:
     nats: str | None = None
     valkey: str | None = None
     purge: Sequence[str] = ()
+    replicas: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class FleetHost:
         self.running: list[Managed] = []
         """Servers first, then services, the gateway last."""
         self._registry = Path()
+        self._replacing = asyncio.Lock()
 
     def stop(self) -> None:
         """Take no more work on, finish what is being done, and return from `run`."""
@@ -108,6 +111,16 @@ class FleetHost:
                 self._ready(ServingFleet(f"http://{self._settings.host}:{self._settings.port}", data, services))
                 await self._stop.wait()
 
+    async def replace_all(self) -> None:
+        """Start every instance of the services anew, one after the other, so that others answer meanwhile.
+
+        Raises `ServerFailed` for one that does not come again, and leaves the rest as they are.
+        """
+        async with self._replacing:
+            for managed in self.running:
+                if isinstance(managed.runnable, Instance) and managed.runnable.service is not None:
+                    await managed.replace()
+
     async def _start(self, data: DataDirectory, opened: AsyncExitStack) -> None:
         folder = data.path / "fleet"
         folder.mkdir(exist_ok=True)
@@ -115,7 +128,11 @@ class FleetHost:
         write_registry(self._registry, {})
         servers = await self._servers(folder, opened)
         write_evidence(data, servers.stores)
-        services = [self._instance(service.name, data, folder, servers) for service in self._system.services]
+        services = [
+            self._instance(service.name, name, data, folder, servers)
+            for service in self._system.services
+            for name in _named(service.name, self._settings.replicas.get(service.name, 1))
+        ]
         await opened.enter_async_context(self._kept(services))
         await opened.enter_async_context(self._kept([self._gateway(folder)]))
 
@@ -145,7 +162,7 @@ class FleetHost:
         }
         return _Servers(stores, BrokerSettings("nats", settings.nats or nats.url), settings.valkey or valkey.url)
 
-    def _instance(self, service: str, data: DataDirectory, folder: Path, servers: _Servers) -> Managed:
+    def _instance(self, service: str, name: str, data: DataDirectory, folder: Path, servers: _Servers) -> Managed:
         def settings(port: int) -> ProcessSettings:
             return ServiceSettings(
                 target=self._settings.target,
@@ -153,7 +170,8 @@ class FleetHost:
                 port=port,
                 registry=self._registry,
                 service=service,
-                owner=f"{service}-{self._world.ids.new()}",
+                owner=f"{name}-{self._world.ids.new()}",
+                shared=self._settings.replicas.get(service, 1) > 1,
                 data=data.path,
                 store=servers.stores[service],
                 broker=servers.broker,
@@ -161,7 +179,7 @@ class FleetHost:
                 purge=tuple(self._settings.purge),
             )
 
-        return self._managed(service, Instance(service, settings, folder / f"{service}.log", self._world))
+        return self._managed(name, Instance(name, settings, folder / f"{name}.log", self._world, service=service))
 
     def _gateway(self, folder: Path) -> Managed:
         def settings(port: int) -> ProcessSettings:
@@ -169,7 +187,7 @@ class FleetHost:
             return GatewaySettings(target=target, host=host, port=port, registry=self._registry)
 
         log = folder / "gateway.log"
-        return self._managed(GATEWAY, Instance(GATEWAY, settings, log, self._world, self._settings.port))
+        return self._managed(GATEWAY, Instance(GATEWAY, settings, log, self._world, port=self._settings.port))
 
     def _managed(self, name: str, runnable: Runnable) -> Managed:
         managed = Managed(name, runnable, self._world, self._changed)
@@ -185,8 +203,8 @@ class FleetHost:
         instances: dict[str, list[Address]] = {}
         for managed in self.running:
             runnable = managed.runnable
-            if isinstance(runnable, Instance) and managed.name != GATEWAY and managed.state is State.READY:
-                instances.setdefault(managed.name, []).append(runnable.address)
+            if isinstance(runnable, Instance) and runnable.service is not None and managed.state is State.READY:
+                instances.setdefault(runnable.service, []).append(runnable.address)
         write_registry(self._registry, instances)
 
     @asynccontextmanager
@@ -210,6 +228,11 @@ class FleetHost:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
             await asyncio.gather(*(managed.stop() for managed in all))
+
+
+def _named(service: str, instances: int) -> Sequence[str]:
+    """The names of its instances."""
+    return [service] if instances == 1 else [f"{service}-{number}" for number in range(1, instances + 1)]
 
 
 def _passwords(path: Path, services: Sequence[str], world: World) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from colonnade.discovery import Address
+from colonnade.discovery.files import LOOK_SECONDS
 from colonnade.presentation.upstream import Upstream, UpstreamFailed
 from colonnade.system.hosts.fleet.settings import VARIABLE, ProcessSettings, written
 from colonnade.system.hosts.servers.child import Child
@@ -17,19 +18,31 @@ __all__ = ["HOST", "Instance"]
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
+
+LEAVE_SECONDS = 2 * LOOK_SECONDS
+"""After so long all who send requests have seen that an instance is not in the registry any more."""
+
 _LOOK_SECONDS = 0.05
 _ANSWER_SECONDS = 2.0
 
 
 class Instance:
-    """A process of a service, or of the gateway.
+    """A process of a `service`, or of the gateway.
 
     Each start may have another port; `settings` makes the settings for it.
     """
 
     def __init__(
-        self, name: str, settings: Callable[[int], ProcessSettings], log: Path, world: World, port: int | None = None
+        self,
+        name: str,
+        settings: Callable[[int], ProcessSettings],
+        log: Path,
+        world: World,
+        *,
+        service: str | None = None,
+        port: int | None = None,
     ) -> None:
+        self.service = service
         self._settings = settings
         self._world = world
         self._port = port
@@ -62,7 +75,9 @@ class Instance:
             upstream.close()
 
     async def stop(self) -> None:
-        """Stop it in order."""
+        """Stop it in order, once nobody sends it requests any more."""
+        if self.service is not None and self.child.is_running:
+            await self._world.sleep(LEAVE_SECONDS)
         await self.child.stop()
 
     async def _has_begun(self, upstream: Upstream) -> bool:

@@ -1,5 +1,6 @@
 """What the fleet's host runs and keeps running: servers and processes, each with its state."""
 
+import asyncio
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
@@ -52,6 +53,7 @@ class Managed:
         self.failure: str | None = None
         self._world = world
         self._changed = changed
+        self._replaced: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Start it for the first time; raises `ServerFailed`."""
@@ -66,6 +68,10 @@ class Managed:
         started = clock.monotonic()
         while True:
             await self.runnable.child.wait()
+            if self._replaced is not None and not self._replaced.done():
+                # As it was told; when that fails it is started again like any other
+                await self._start_anew(self._replaced)
+                continue
             self.failure = f"it ended with {self.runnable.child.ending}"
             _log.warning("process ended", process=self.name, how=self.runnable.child.ending)
             if clock.monotonic() - started >= STEADY_SECONDS:
@@ -84,6 +90,26 @@ class Managed:
                 else:
                     self.failure = None
                     break
+
+    async def replace(self) -> None:
+        """Stop it in order and start it anew, while it is kept running; raises `ServerFailed`."""
+        if self.state is not State.READY:
+            return
+        self._replaced = asyncio.get_running_loop().create_future()
+        self._enter(State.STOPPING)
+        await self.runnable.stop()
+        await self._replaced
+
+    async def _start_anew(self, replaced: "asyncio.Future[None]") -> None:
+        try:
+            await self.start()
+        except ServerFailed as error:
+            replaced.set_exception(error)
+        except BaseException:
+            replaced.cancel()
+            raise
+        else:
+            replaced.set_result(None)
 
     async def stop(self) -> None:
         """Stop it; `keep_running` must have been cancelled."""

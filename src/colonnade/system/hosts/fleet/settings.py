@@ -40,6 +40,8 @@ class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
     service: str
     owner: str
     """The name of the instance, under which it holds leases."""
+    shared: bool = False
+    """Whether the service has other instances."""
     data: Path
     store: str
     broker: BrokerSettings
