@@ -1,5 +1,6 @@
 """A system at work in one process: stores opened, objects built, loops ready to run."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from uuid import UUID
 from dishka import AsyncContainer
 
 from colonnade.application import Ids, Mediator, Outbox, Replies, Repository, Sagas
-from colonnade.brokers.broker import Carried
+from colonnade.brokers.broker import Carried, Subscription
 from colonnade.gateway import EmbeddedGateway
 from colonnade.messages import Command, Message
 from colonnade.messages.codec import MessageCodec
@@ -223,8 +224,12 @@ class _ServiceBuilder:
         )
         timers = Timers(self.name, self._store, self._world)
         inbox = Inbox(self.name, self._store, self._world, self._topology.interested(self.name), self._refetch)
-        subscription = await self._engines.broker.subscribe(self.name, self._topology.topics(self.name), inbox.receive)
-        self._resources.push_async_callback(subscription.close)
+        receiving: dict[str, Loop] = {}
+        if self._engines.shared:
+            # A chain is received by one: its next message may not come to another before this one is written down
+            receiving[f"{self.name}.receiving"] = self._alone("receiving", lambda: self._receive(inbox))
+        else:
+            self._resources.push_async_callback((await self._subscribed(inbox)).close)
         api = self.service.api or Api()
         dispatch = InProcessDispatch(self.name, self._store, handlers, self._topology)
         self.app = ServiceApp(api, dispatch, self._world, self._engines.queries)
@@ -235,9 +240,10 @@ class _ServiceBuilder:
         checks += [saga.suspended.health for saga in sagas]
         loops: dict[str, Loop] = {
             f"{self.name}.relay": relay.run,
-            f"{self.name}.worker": worker.run,
+            f"{self.name}.worker": self._alone("lines", worker.run),
             f"{self.name}.timers": self._alone("timers", timers.run),
             f"{self.name}.inbox": lambda: self._every(TEND_EVERY_SECONDS, inbox.tend),
+            **receiving,
             f"{self.name}.pruning": self._alone("pruning", lambda: self._every(PRUNE_EVERY_SECONDS, self._prune)),
             **{
                 f"{self.name}.projection.{projector.name}": self._alone(
@@ -259,6 +265,17 @@ class _ServiceBuilder:
             Health(self._world.clock, checks),
             loops,
         )
+
+    async def _subscribed(self, inbox: Inbox) -> Subscription:
+        return await self._engines.broker.subscribe(self.name, self._topology.topics(self.name), inbox.receive)
+
+    async def _receive(self, inbox: Inbox) -> None:
+        inbox.forget()
+        subscription = await self._subscribed(inbox)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await subscription.close()
 
     async def open_for_business(self) -> None:
         """Carry out the commands with which a new store begins, each once."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID
@@ -14,7 +14,7 @@ from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.addresses import HANDLERS, commands_of, replies_of
 from colonnade.persistence.reply_keys import ReplyKey
-from colonnade.persistence.store import MarkMoved, Store
+from colonnade.persistence.store import Chain, MarkMoved, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
 from colonnade.workers.consumers import NOBODY
 from colonnade.world import World
@@ -128,14 +128,38 @@ class Inbox:
     async def tend(self) -> None:
         """Fetch what has been missing for too long, and see whether there is room again; to be called now and then."""
         for known in await self._store.inbox.chains():
-            flow = self._flow(_flow_of(known.id))
-            if flow.chains is None:
-                async with flow.turn:
-                    await self._chains_of(flow, _flow_of(known.id))
+            await self._learn(known)
+        await self._close_up()
         for chain, received, _ in self._holes(self._world.clock.monotonic()):
             await self._fill(chain, received)
         if self._full:
             await self._look_for_room()
+
+    def forget(self) -> None:
+        """Remember nothing of the chains: others have received for this service meanwhile."""
+        for flow in self._flows.values():
+            flow.chains = None
+
+    async def _learn(self, known: Chain) -> None:
+        key = _flow_of(known.id)
+        flow = self._flow(key)
+        async with flow.turn:
+            state = (flow.chains or {}).get(known.id)
+            if state is None or state.received < known.received:  # another instance has received
+                flow.chains = None
+                await self._chains_of(flow, key)
+
+    async def _close_up(self) -> None:
+        """Make ready what one instance received early while another one received what goes before it."""
+        behind = [
+            chain
+            for flow in self._flows.values()
+            for chain, state in (flow.chains or {}).items()
+            if state.received in state.early
+        ]
+        if behind:
+            with suppress(MarkMoved):  # somebody else does it
+                await self._take_over((), behind)
 
     async def _fill(self, chain: ChainId, received: int) -> None:
         while (missing := await self._missing(chain, received)) and missing[0].prev <= received < missing[-1].seq:
@@ -177,8 +201,8 @@ class Inbox:
         # One parked message must not close the door, however many wait behind it
         return await self._store.inbox.unhandled() - await self._store.inbox.held()
 
-    async def _take_over(self, messages: Sequence[Carried]) -> None:
-        by_chain: dict[ChainId, list[Carried]] = {}
+    async def _take_over(self, messages: Sequence[Carried], chains: Sequence[ChainId] = ()) -> None:
+        by_chain: dict[ChainId, list[Carried]] = {chain: [] for chain in chains}
         for message in messages:
             chain = ChainId(message.source, message.history, message.topic, message.partition)
             by_chain.setdefault(chain, []).append(message)
@@ -187,6 +211,8 @@ class Inbox:
             after: dict[ChainId, _ChainState] = {}
             for chain, carried in by_chain.items():
                 known = flows[_flow_of(chain)].get(chain)
+                if known is None and not carried:
+                    continue
                 moved = known.copy() if known is not None else _ChainState(await self._beginning(chain, carried))
                 receive = self._sorted_in(chain, carried, known.received if known is not None else 0, moved, effects)
                 if receive is not None:
@@ -232,7 +258,9 @@ class Inbox:
     ) -> Receive | None:
         rows: list[Incoming] = []
         completed: list[int] = []
-        changed, before = False, state.received
+        before = state.received
+        changed = state.received in state.early
+        self._follow(state, completed)
         for message in sorted(carried, key=lambda each: each.seq):
             seq = message.seq
             if seq <= state.received or seq in state.early_seqs:
@@ -245,10 +273,7 @@ class Inbox:
                 state.early_seqs.add(seq)
                 continue
             state.received = seq
-            while (follower := state.early.pop(state.received, None)) is not None:
-                completed.append(follower)
-                state.early_seqs.discard(follower)
-                state.received = follower
+            self._follow(state, completed)
         if not changed:
             return None
         if not state.early:
@@ -257,6 +282,12 @@ class Inbox:
             # Another hole than before, if there was one
             state.hole_since = self._world.clock.monotonic()
         return Receive(chain, expected, state.received, rows, completed)
+
+    def _follow(self, state: _ChainState, completed: list[int]) -> None:
+        while (follower := state.early.pop(state.received, None)) is not None:
+            completed.append(follower)
+            state.early_seqs.discard(follower)
+            state.received = follower
 
     def _rows(self, message: Carried, ready: bool, effects: list[Effect]) -> list[Incoming]:
         try:
