@@ -133,3 +133,24 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
                 except subprocess.TimeoutExpired:
                     continue
         assert host.process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--replicas", "baking=2"), "are for a fleet; add --fleet"),
+        (("--nats", "nats://127.0.0.1:4222"), "are for a fleet; add --fleet"),
+        (("--fleet", "--replicas", "brewing=2"), "there is no service 'brewing'"),
+        (("--fleet", "--replicas", "baking"), "give a number from 1 to 64"),
+        (("--fleet", "--replicas", "baking=0"), "give a number from 1 to 64"),
+        (("--fleet", "--replicas", "baking=many"), "give a number from 1 to 64"),
+    ],
+)
+def test_a_wrong_option_of_a_fleet_is_told(
+    tmp_path: Path, colonnade: Command, options: tuple[str, ...], reason: str
+) -> None:
+    """As a mistake in the command, before anything is started."""
+    refused = colonnade("up", BAKERY, *options)
+    assert refused.returncode == 2
+    assert reason in " ".join(refused.stderr.replace("│", " ").split())
+    assert not (tmp_path / "data").exists()

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -170,20 +170,29 @@ async def test_one_fleet_owns_a_data_directory(
     postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer, tmp_path: Path
 ) -> None:
     """A second one is refused, with the process that has it."""
-    servers = {"postgres": postgres.url(), "nats": nats.url, "valkey": valkey.url}
-    async with running(FleetSettings(TARGET, tmp_path, port=free_port(), **servers)):
+    settings = FleetSettings(
+        TARGET, tmp_path, port=free_port(), postgres=postgres.url(), nats=nats.url, valkey=valkey.url
+    )
+    async with running(settings):
         with pytest.raises(DataDirectoryInUse):
-            async with running(FleetSettings(TARGET, tmp_path, port=free_port(), **servers)):
+            async with running(replace(settings, port=free_port())):
                 pass
 
 
+@pytest.mark.timeout(240)
 async def test_instances_share_their_service_and_are_replaced_without_a_failed_request(
     postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer, tmp_path: Path
 ) -> None:
     """Two of each, one killed, then all replaced one after the other under load: each batch is sold once."""
-    servers = {"postgres": postgres.url(), "nats": nats.url, "valkey": valkey.url}
-    replicas = {"baking": 2, "selling": 2}
-    settings = FleetSettings(TARGET, tmp_path, port=free_port(), replicas=replicas, **servers)
+    settings = FleetSettings(
+        TARGET,
+        tmp_path,
+        port=free_port(),
+        postgres=postgres.url(),
+        nats=nats.url,
+        valkey=valkey.url,
+        replicas={"baking": 2, "selling": 2},
+    )
     async with running(settings) as fleet:
         names = ["baking-1", "baking-2", "selling-1", "selling-2", "gateway"]
         assert [managed.name for managed in fleet.host.running] == names
@@ -202,6 +211,7 @@ async def test_instances_share_their_service_and_are_replaced_without_a_failed_r
             answer = await fleet.request("POST", "/api/baking/batches", b'{"loaves":12}', headers)
             assert answer.status == 201, answer
             baked.append(msgspec.json.decode(answer.body)["id"])
+            await WORLD.sleep(0.05)  # starting processes need the machine too
         await replacing
         for managed in fleet.host.running:
             replaced = managed.runnable.child.pid != pids[managed.name]

@@ -86,8 +86,8 @@ def test_however_messages_are_dealt_out_all_are_handled_in_order(data: st.DataOb
                 await members[member].receive([carried(seq)])
                 if looks:
                     await members[member].tend()
-            for member in members:
-                await member.tend()
+            for each in members:
+                await each.tend()
             assert await door.mark() == count
             assert await door.handled() == bodies(*range(1, count + 1))
 
