@@ -13,9 +13,11 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from colonnade.discovery import Address
+from colonnade.discovery.files import LOOK_SECONDS
 from colonnade.presentation.upstream import Upstream, UpstreamAnswer
 from colonnade.system.admin.evidence import open_to_read
 from colonnade.system.hosts.data_directory import DataDirectoryInUse
+from colonnade.system.hosts.fleet import watching
 from colonnade.system.hosts.fleet.host import FleetHost, FleetSettings, ServingFleet
 from colonnade.system.hosts.fleet.managed import Managed, State
 from colonnade.system.hosts.servers.child import ServerFailed
@@ -204,17 +206,46 @@ async def test_instances_share_their_service_and_are_replaced_without_a_failed_r
             os.kill(pid, signal.SIGKILL)
             baked.append(await fleet.bake())
             await fleet.until(_back(managed, pid))
-        pids = {managed.name: managed.runnable.child.pid for managed in fleet.host.running}
-        replacing = asyncio.create_task(fleet.host.replace_all())
+        before = {managed.runnable.child.pid for managed in fleet.host.running}
+        services = [managed for managed in fleet.host.running if managed.name != "gateway"]
+        os.kill(os.getpid(), signal.SIGUSR2)
         headers = [(b"content-type", b"application/json")]
-        while not replacing.done():
+        while any(each.runnable.child.pid in before or each.state is not State.READY for each in services):
             answer = await fleet.request("POST", "/api/baking/batches", b'{"loaves":12}', headers)
             assert answer.status == 201, answer
             baked.append(msgspec.json.decode(answer.body)["id"])
             await WORLD.sleep(0.05)  # starting processes need the machine too
-        await replacing
-        for managed in fleet.host.running:
-            replaced = managed.runnable.child.pid != pids[managed.name]
-            assert replaced == (managed.name != "gateway")
-            assert managed.state is State.READY
+        assert fleet.managed("gateway").runnable.child.pid in before
         await stocked(tmp_path, baked)
+
+
+@pytest.mark.timeout(240)
+async def test_an_instance_that_hangs_gets_no_requests_and_in_the_end_an_end(
+    postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs, but does not answer; when it does again it gets requests again, and else it is started anew."""
+    settings = FleetSettings(
+        TARGET,
+        tmp_path,
+        port=free_port(),
+        postgres=postgres.url(),
+        nats=nats.url,
+        valkey=valkey.url,
+        replicas={"baking": 2},
+    )
+    async with running(settings) as fleet:
+        hanging = fleet.managed("baking-1")
+        pid = hanging.runnable.child.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        await fleet.until(lambda: hanging.state is State.UNREADY)
+        await WORLD.sleep(LOOK_SECONDS)
+        for _ in range(4):
+            await fleet.bake()
+        os.kill(pid, signal.SIGCONT)
+        await fleet.until(lambda: hanging.state is State.READY)
+        assert (hanging.runnable.child.pid, hanging.restarts) == (pid, 0)
+        monkeypatch.setattr(watching, "SILENT_LOOKS", 1)
+        os.kill(pid, signal.SIGSTOP)
+        await fleet.until(_back(hanging, pid))
+        assert hanging.restarts == 1

@@ -22,7 +22,7 @@ __all__ = ["run_fleet"]
 
 REFRESH_SECONDS = 0.5
 _TAIL_BYTES = 4_096
-_STYLES = {State.READY: "green", State.STARTING: "yellow", State.WAITING: "red"}
+_STYLES = {State.READY: "green", State.STARTING: "yellow", State.WAITING: "red", State.UNREADY: "red"}
 
 
 async def run_fleet(system: System, settings: FleetSettings, world: World) -> None:

@@ -59,6 +59,8 @@ def up(
 ) -> None:
     """Start a system until Ctrl-C: in this process, its stores embedded, or as a fleet of processes on real servers.
 
+    The signal USR2 lets a fleet start its services anew, one instance after the other: requests go to the others.
+
     Logs go to standard error: text on a terminal, JSON otherwise (COLONNADE_LOG_FORM), from level info on
     (COLONNADE_LOG_LEVEL).
 

@@ -1,6 +1,7 @@
 """The fleet's host: real servers, a process for each service, one for the gateway; all start and end with it."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import msgspec
 
 from colonnade.discovery import Address
 from colonnade.discovery.files import write_registry
+from colonnade.observability.logs import get_logger
 from colonnade.persistence import DataDirectory
 from colonnade.system.admin.evidence import write_evidence
 from colonnade.system.hosts.data_directory import own_data_directory
@@ -17,6 +19,8 @@ from colonnade.system.hosts.fleet.databases import make_database
 from colonnade.system.hosts.fleet.instance import HOST, Instance
 from colonnade.system.hosts.fleet.managed import Managed, Runnable, State
 from colonnade.system.hosts.fleet.settings import BrokerSettings, GatewaySettings, ProcessSettings, ServiceSettings
+from colonnade.system.hosts.fleet.watching import watch
+from colonnade.system.hosts.servers.child import ServerFailed
 from colonnade.system.hosts.stopping import Stop
 from colonnade.system.service import System
 from colonnade.system.topology import topology_of
@@ -25,6 +29,11 @@ from colonnade.world import World
 __all__ = ["FleetHost", "FleetSettings", "ServingFleet"]
 
 GATEWAY = "gateway"
+
+REPLACE_SIGNAL = signal.SIGUSR2
+"""Tells the host to start every instance anew, one after the other."""
+
+_log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,7 @@ class FleetHost:
         """Servers first, then services, the gateway last."""
         self._registry = Path()
         self._replacing = asyncio.Lock()
+        self._told: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Take no more work on, finish what is being done, and return from `run`."""
@@ -108,8 +118,25 @@ class FleetHost:
                     return
                 starting.result()
                 services = tuple(service.name for service in self._system.services)
+                asyncio.get_running_loop().add_signal_handler(REPLACE_SIGNAL, self._told_to_replace)
                 self._ready(ServingFleet(f"http://{self._settings.host}:{self._settings.port}", data, services))
-                await self._stop.wait()
+                try:
+                    await self._stop.wait()
+                finally:
+                    asyncio.get_running_loop().remove_signal_handler(REPLACE_SIGNAL)
+                    if self._told is not None:
+                        self._told.cancel()
+                        await asyncio.wait([self._told])
+
+    def _told_to_replace(self) -> None:
+        if self._told is None or self._told.done():
+            self._told = asyncio.get_running_loop().create_task(self._replace_as_told())
+
+    async def _replace_as_told(self) -> None:
+        try:
+            await self.replace_all()
+        except ServerFailed as error:
+            _log.error("replacing ended", cause=str(error))
 
     async def replace_all(self) -> None:
         """Start every instance of the services anew, one after the other, so that others answer meanwhile.
@@ -221,6 +248,11 @@ class FleetHost:
             await asyncio.gather(*(managed.stop() for managed in all))
             raise
         keeping = [asyncio.create_task(managed.keep_running()) for managed in all]
+        keeping += [
+            asyncio.create_task(watch(managed, managed.runnable, self._world))
+            for managed in all
+            if isinstance(managed.runnable, Instance)
+        ]
         try:
             yield
         finally:

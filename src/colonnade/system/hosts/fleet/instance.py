@@ -61,7 +61,7 @@ class Instance:
         upstream = Upstream(self.child.name, self.address)
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not await self._has_begun(upstream):
+                while await self._asked(upstream, "startup") != 200:
                     if not self.child.is_running:
                         raise self.child.failed(f"it ended before it was ready, with {self.child.ending}")
                     await self._world.sleep(_LOOK_SECONDS)
@@ -80,10 +80,18 @@ class Instance:
             await self._world.sleep(LEAVE_SECONDS)
         await self.child.stop()
 
-    async def _has_begun(self, upstream: Upstream) -> bool:
+    async def probe(self, name: str) -> int | None:
+        """The status with which it answers a probe of its health; None when it does not."""
+        upstream = Upstream(self.child.name, self.address)
+        try:
+            return await self._asked(upstream, name)
+        finally:
+            upstream.close()
+
+    async def _asked(self, upstream: Upstream, probe: str) -> int | None:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                answer = await upstream.request("GET", b"/health/startup", (), repeatable=True)
+                answer = await upstream.request("GET", f"/health/{probe}".encode(), (), repeatable=True)
         except (UpstreamFailed, TimeoutError):
-            return False
-        return answer.status == 200
+            return None
+        return answer.status

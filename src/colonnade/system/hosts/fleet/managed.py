@@ -23,6 +23,7 @@ class State(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    UNREADY = "unready"
     WAITING = "restarting"
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -91,9 +92,16 @@ class Managed:
                     self.failure = None
                     break
 
+    def found(self, *, ready: bool) -> None:
+        """Note what its health says while it runs."""
+        state = State.READY if ready else State.UNREADY
+        if self.state in (State.READY, State.UNREADY) and self.state is not state:
+            _log.warning("process ready" if ready else "process not ready", process=self.name)
+            self._enter(state)
+
     async def replace(self) -> None:
         """Stop it in order and start it anew, while it is kept running; raises `ServerFailed`."""
-        if self.state is not State.READY:
+        if self.state not in (State.READY, State.UNREADY):
             return
         self._replaced = asyncio.get_running_loop().create_future()
         self._enter(State.STOPPING)
