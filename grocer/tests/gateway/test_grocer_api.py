@@ -49,6 +49,7 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
     data = tmp_path_factory.mktemp("grocer")
     async with running_system(grocer, data) as running:
         running.data = data  # type: ignore[attr-defined]
+        await running.settled()  # the opening stock is in the read models then
         yield running
 
 

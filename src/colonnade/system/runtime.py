@@ -178,10 +178,17 @@ class _ServiceBuilder:
         self._resources = resources
         self._routes = topology.routes(service.name)
         # Another instance may have written since: a handler must not refuse by what was
-        self._cache = AggregateCache(0 if engines.shared else AGGREGATES_REMEMBERED)
+        self._cache = AggregateCache(AGGREGATES_REMEMBERED)
         self._models = ReadModels(service.name, self._store, world)
         self._execution = Execution(
-            self._store, codec, self._routes, self._declared.aggregates, self._cache, world, self._models.changed
+            self._store,
+            codec,
+            self._routes,
+            self._declared.aggregates,
+            self._cache,
+            world,
+            self._models.changed,
+            shared=engines.shared,
         )
 
     async def build(self) -> RunningService:
