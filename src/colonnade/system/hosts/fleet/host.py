@@ -20,6 +20,7 @@ from colonnade.system.hosts.fleet.instance import HOST, Instance
 from colonnade.system.hosts.fleet.managed import Managed, Runnable, State
 from colonnade.system.hosts.fleet.settings import BrokerSettings, GatewaySettings, ProcessSettings, ServiceSettings
 from colonnade.system.hosts.fleet.watching import watch
+from colonnade.system.hosts.listening import bound, url_of
 from colonnade.system.hosts.servers.child import ServerFailed
 from colonnade.system.hosts.stopping import Stop
 from colonnade.system.service import System
@@ -98,6 +99,8 @@ class FleetHost:
         self.running: list[Managed] = []
         """Servers first, then services, the gateway last."""
         self._registry = Path()
+        self._port = settings.port
+        self._url = ""
         self._replacing = asyncio.Lock()
         self._told: asyncio.Task[None] | None = None
 
@@ -108,9 +111,13 @@ class FleetHost:
     async def run(self) -> None:
         """Serve until stopped, by `stop` or by a signal.
 
-        Raises `InvalidSystem`, `DataDirectoryInUse`, `UnusableDataDirectory`, `ServerFailed`.
+        Raises `InvalidSystem`, `DataDirectoryInUse`, `UnusableDataDirectory`, `AddressUnusable`, `ServerFailed`.
         """
         topology_of(self._system)  # before anything is started
+        with bound(self._settings.host, self._settings.port) as listener:
+            # Each process of the gateway listens by itself; here only that it will be able to is seen
+            self._port = listener.getsockname()[1]
+            self._url = url_of(self._settings.host, listener)
         with self._stop.signals(), own_data_directory(self._settings.data) as data:
             async with AsyncExitStack() as opened:
                 starting = asyncio.ensure_future(self._start(data, opened))
@@ -119,7 +126,7 @@ class FleetHost:
                 starting.result()
                 services = tuple(service.name for service in self._system.services)
                 asyncio.get_running_loop().add_signal_handler(REPLACE_SIGNAL, self._told_to_replace)
-                self._ready(ServingFleet(f"http://{self._settings.host}:{self._settings.port}", data, services))
+                self._ready(ServingFleet(self._url, data, services))
                 try:
                     await self._stop.wait()
                 finally:
@@ -210,11 +217,11 @@ class FleetHost:
 
     def _gateway(self, folder: Path) -> Managed:
         def settings(port: int) -> ProcessSettings:
-            target, host = self._settings.target, self._settings.host
+            target = self._settings.target
             return GatewaySettings(target=target, host=host, port=port, registry=self._registry)
 
-        log = folder / "gateway.log"
-        return self._managed(GATEWAY, Instance(GATEWAY, settings, log, self._world, port=self._settings.port))
+        log, host = folder / "gateway.log", self._settings.host
+        return self._managed(GATEWAY, Instance(GATEWAY, settings, log, self._world, host=host, port=self._port))
 
     def _managed(self, name: str, runnable: Runnable) -> Managed:
         managed = Managed(name, runnable, self._world, self._changed)

@@ -17,6 +17,8 @@ from colonnade.world import World
 __all__ = ["HOST", "Instance"]
 
 HOST = "127.0.0.1"
+_REACHED_AT = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 - who listens everywhere is asked here
+
 START_SECONDS = 60.0
 
 LEAVE_SECONDS = 2 * LOOK_SECONDS
@@ -40,22 +42,24 @@ class Instance:
         world: World,
         *,
         service: str | None = None,
+        host: str = HOST,
         port: int | None = None,
     ) -> None:
         self.service = service
         self._settings = settings
         self._world = world
+        self._host = _REACHED_AT.get(host, host)
         self._port = port
         path = os.pathsep.join(dict.fromkeys([str(Path.cwd()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
         command = [sys.executable, "-m", "colonnade.cli.process"]
         self._environment = {"PYTHONPATH": path.strip(os.pathsep)}
         self.child = Child(name, command, log, self._environment)
-        self.address = Address(HOST, 0)
+        self.address = Address(self._host, 0)
 
     async def start(self) -> None:
         """Start it, and return when it has begun to serve; raises `ServerFailed`."""
         port = self._port or free_port()
-        self.address = Address(HOST, port)
+        self.address = Address(self._host, port)
         self._environment[VARIABLE] = written(self._settings(port))
         await self.child.start()
         upstream = Upstream(self.child.name, self.address)

@@ -1,0 +1,121 @@
+"""`colonnade up --fleet`: a system as processes on real servers."""
+
+import os
+import re
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from colonnade.system.hosts.servers.nats import NatsServer
+from colonnade.system.hosts.servers.postgresql import PostgresServer
+from colonnade.system.hosts.servers.valkey import ValkeyServer
+from tests.cli.conftest import BAKERY, ROOT, Command, requested, started
+from tests.make.terminal import CTRL_C, PATIENCE, on_a_terminal
+
+
+@pytest.fixture
+def servers(postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer) -> list[str]:
+    """The options that name servers which are there."""
+    return ["--fleet", "--postgres", postgres.url(), "--nats", nats.url, "--valkey", valkey.url]
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """The processes that a process has started, and they in turn."""
+    found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    return found
+
+
+def test_each_change_is_a_line_where_there_is_no_terminal(tmp_path: Path, servers: list[str]) -> None:
+    """The banner says where everything is; a signal ends all in order, the gateway first."""
+    with started(tmp_path, *servers, "--replicas", "selling=2") as host:
+        url = host.wait_until_ready()
+        assert "bakery is up as a fleet.\n" in host.banner
+        for name in ("baking", "selling-1", "selling-2", "gateway"):
+            assert re.search(rf"^{name}: starting\n(.*\n)*{name}: ready \(process \d+\)$", host.banner, re.MULTILINE)
+        assert requested(f"{url}/api/baking/batches", {"loaves": 12}).status == 201
+        processes = family(host.process.pid)
+        assert len(processes) == 4
+        told = len(host.banner)
+        assert host.stop(signal.SIGTERM) == 0
+    assert not [each for each in processes if each.is_running()]
+    ends = re.findall(r"^(\S+): stopped$", host.banner[told:], re.MULTILINE)
+    assert ends[0] == "gateway"
+    assert sorted(ends) == ["baking", "gateway", "selling-1", "selling-2"]
+
+
+def test_a_host_that_is_killed_takes_all_along(tmp_path: Path, servers: list[str]) -> None:
+    """Nothing is left behind: the port is free, and the next fleet begins."""
+    with started(tmp_path, *servers) as host:
+        url = host.wait_until_ready()
+        processes = family(host.process.pid)
+        assert len(processes) == 3
+        assert host.stop(signal.SIGKILL) == -signal.SIGKILL
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
+    assert alive == []
+    with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))):
+        pass
+
+
+def test_a_terminal_shows_one_table(tmp_path: Path, servers: list[str]) -> None:
+    """Each process with its state, CPU, memory and the words of its last log line; Ctrl-C ends it."""
+    command = [sys.executable, "-m", "colonnade.cli", "up", BAKERY, "--port", "0", "--data", str(tmp_path), *servers]
+    with on_a_terminal(*command, cwd=ROOT) as (host, terminal):
+        shown = ""
+        ready = re.compile(r"gateway\s+ready\s+\d+ %\s+\d+ MB")
+        while not (found := ready.search(plain(shown))):
+            shown += os.read(terminal, 4096).decode()
+        rows = plain(shown)[: found.end()].splitlines()
+        assert any(re.match(r"process\s+state\s+restarts\s+CPU\s+memory\s+log", row) for row in rows)
+        assert any(re.match(r"baking\s+ready\s+\d+ %\s+\d+ MB\s+(info|warning) [a-z]", row) for row in rows)
+        processes = family(host.pid)
+        os.write(terminal, CTRL_C)
+        while "is stopping" not in shown:
+            shown += os.read(terminal, 4096).decode()
+        while host.poll() is None:  # it must not wait for a terminal that nobody reads
+            try:
+                os.read(terminal, 4096)
+            except OSError:
+                break
+        assert host.wait(PATIENCE) == 0
+        assert not [each for each in processes if each.is_running()]
+
+
+def plain(shown: str) -> str:
+    """What a terminal shows, without the codes that colour it and move about."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n")
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(
+    tmp_path: Path, colonnade: Command, servers: list[str]
+) -> None:
+    """With the port and the remedy."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = colonnade("up", BAKERY, "--port", str(taken.getsockname()[1]), *servers)
+    assert refused.returncode == 1
+    assert "another program listens there; stop it, or choose another port with --port" in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_a_process_that_does_not_start_shows_its_log(tmp_path: Path, colonnade: Command, servers: list[str]) -> None:
+    """The host ends with what the process said, and leaves nothing."""
+    module = tmp_path / "broken.py"
+    module.write_text(
+        "import sys\n"
+        "from tests.example.bakery.system import bakery\n"
+        "if 'colonnade.cli.process' in sys.modules or sys.argv[0].endswith('process.py'):\n"
+        "    raise RuntimeError('the oven is cold')\n"
+    )
+    refused = colonnade("up", "broken:bakery", "--port", "0", *servers, PYTHONPATH=_path(tmp_path))
+    assert refused.returncode == 1
+    assert "it ended before it was ready, with exit code 1; its log ends with:" in refused.stderr
+    assert "RuntimeError: the oven is cold" in refused.stderr
+    lines = [line for line in refused.stdout.splitlines() if line.endswith(": stopped")]
+    assert len(lines) >= 2
+
+
+def _path(first: Path) -> str:
+    return os.pathsep.join([str(first), str(ROOT), os.environ.get("PYTHONPATH", "")])
