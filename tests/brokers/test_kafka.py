@@ -1,0 +1,74 @@
+"""Kafka."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from msgspec.structs import replace
+
+from colonnade.brokers.broker import Broker, BrokerUnavailable
+from colonnade.brokers.kafka import connect_to_kafka
+from colonnade.system.hosts.servers.ports import free_port
+from colonnade.testing.conformance.broker import Taker, carried
+from colonnade.testing.conformance.broker_servers import BrokerServerConformance, Serving
+from colonnade.world import real_world
+from tests.servers.kafka import KafkaServer, kafka
+
+WORLD = real_world()
+pytestmark = pytest.mark.timeout(180)  # seconds: Java starts several times, on a machine that may be busy
+
+
+class TestKafkaBroker(BrokerServerConformance):
+    """What every broker promises, of a real server."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, kafka_broker: KafkaServer, tmp_path: Path) -> None:
+        self._url = kafka_broker.url
+        self._folder = tmp_path
+
+    def running_broker(self) -> AbstractAsyncContextManager[Broker]:
+        return _running(self._url)
+
+    def serving(self) -> AbstractAsyncContextManager[Serving]:
+        return _serving(self._folder)
+
+
+@asynccontextmanager
+async def _running(url: str) -> AsyncIterator[Broker]:
+    broker = await connect_to_kafka(url, prefix=f"test{WORLD.ids.new().hex}")
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+@asynccontextmanager
+async def _serving(folder: Path) -> AsyncIterator[Serving]:
+    async with kafka(folder / "kafka", WORLD) as server:
+
+        async def put(topic: str, data: bytes) -> None:
+            async with AIOKafkaProducer(bootstrap_servers=server.url) as producer:
+                await producer.send_and_wait(f"colonnade.{topic}", data)
+
+        yield Serving(partial(connect_to_kafka, server.url), server.kill, server.start, put)
+
+
+async def test_messages_of_a_key_keep_their_order(kafka_broker: KafkaServer) -> None:
+    """They are in one partition; other keys are in others."""
+    async with _running(kafka_broker.url) as broker:
+        taker = Taker()
+        await broker.subscribe("ordering", ["shop.events"], taker.receive)
+        await broker.publish([replace(carried(seq), key=f"Order/{seq % 3}") for seq in range(1, 301)])
+        await taker.until(*range(1, 301))
+        for key in range(3):
+            seqs = [message.seq for message in taker.taken if message.key == f"Order/{key}"]
+            assert seqs == sorted(seqs)
+
+
+async def test_a_server_that_is_not_there_is_told_at_once() -> None:
+    """With what stands in the way."""
+    with pytest.raises(BrokerUnavailable, match="Kafka is not available"):
+        await connect_to_kafka(f"127.0.0.1:{free_port()}")
