@@ -1,13 +1,12 @@
 """The gateway inside the process: a call, not a hop."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 
-import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from colonnade.gateway.probes import PROBES, health_answer
 from colonnade.observability.foreground import Foreground
-from colonnade.observability.health import Health, HealthReport
+from colonnade.observability.health import Health
 from colonnade.presentation.caching import NO_STORE
 from colonnade.presentation.problems import PROBLEM_JSON, Problem
 
@@ -61,16 +60,16 @@ class EmbeddedGateway:
             service, _, below = rest.partition("/")
             app = self._apps.get(service)
             if app is not None:
-                if below.startswith("health/") and (probe := _probe(self._services[service], below[7:])) is not None:
-                    await _report(send, scope, probe())
+                if below.startswith("health/") and (probe := below[7:]) in PROBES:
+                    await _report(send, scope, self._services[service], probe)
                     return
                 inner = dict(scope)
                 inner["path"] = f"/{below}"
                 inner["root_path"] = f"{scope.get('root_path', '')}/api/{service}"
                 await app(inner, receive, send)
                 return
-        elif path.startswith("/health/") and (probe := _probe(self._health, path[8:])) is not None:
-            await _report(send, scope, probe())
+        elif path.startswith("/health/") and (probe := path[8:]) in PROBES:
+            await _report(send, scope, self._health, probe)
             return
         known = ", ".join(sorted(self._apps))
         await _problem(
@@ -78,24 +77,9 @@ class EmbeddedGateway:
         )
 
 
-def _probe(health: Health, name: str) -> Callable[[], HealthReport] | None:
-    return {"live": health.live, "ready": health.ready, "startup": health.startup}.get(name)
-
-
-async def _report(send: Send, scope: Scope, report: HealthReport) -> None:
-    body = msgspec.json.encode(
-        {
-            "status": "ok" if report.ok else "not ok",
-            "phase": report.phase,
-            "states": [asdict(state) for state in report.states],
-        }
-    )
-    headers = [
-        (b"content-type", b"application/json"),
-        NO_STORE,
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 200 if report.ok else 503, "headers": headers})
+async def _report(send: Send, scope: Scope, health: Health, probe: str) -> None:
+    status, headers, body = health_answer(health, probe)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 

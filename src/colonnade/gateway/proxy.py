@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import asdict
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
 from colonnade.discovery import Registry
+from colonnade.gateway.probes import health_answer
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health, HealthState, Severity
 from colonnade.presentation.balancing import Balancer
+from colonnade.presentation.bodies import read_body
 from colonnade.presentation.caching import NO_STORE
 from colonnade.presentation.deadlines import TIMEOUT_HEADER, seconds_given
 from colonnade.presentation.problems import PROBLEM_JSON, Problem
@@ -21,7 +21,6 @@ __all__ = ["ProxyGateway"]
 REQUESTS_IN_FLIGHT = 1_000
 """How many requests are worked on at a time; more are told to come again."""
 
-BODY_LIMIT_BYTES = 1024 * 1024
 GRACE_SECONDS = 2.0
 """So long beyond a request's own deadline, by which its service ends it, is an answer waited for."""
 
@@ -95,7 +94,7 @@ class ProxyGateway:
         target: bytes = scope["raw_path"]
         if scope["query_string"]:
             target = b"%b?%b" % (target, scope["query_string"])
-        body = await _body(receive)
+        body = await read_body(receive)
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._balancer.request(service, method, target, headers, body, repeatable=repeatable)
@@ -109,21 +108,8 @@ class ProxyGateway:
         return answer._replace(headers=_without(answer.headers, _NOT_HANDED_BACK))
 
     def _report(self, probe: str) -> UpstreamAnswer:
-        probes = {"live": self._health.live, "ready": self._health.ready, "startup": self._health.startup}
-        report = probes[probe]()
-        body = msgspec.json.encode(
-            {
-                "status": "ok" if report.ok else "not ok",
-                "phase": report.phase,
-                "states": [asdict(state) for state in report.states],
-            }
-        )
-        headers = [
-            (b"content-type", b"application/json"),
-            NO_STORE,
-            (b"content-length", str(len(body)).encode()),
-        ]
-        return UpstreamAnswer(200 if report.ok else 503, headers, body)
+        status, headers, body = health_answer(self._health, probe)
+        return UpstreamAnswer(status, headers, body)
 
     def _missing(self) -> list[HealthState]:
         return [
@@ -139,25 +125,3 @@ def _without(headers: Headers, left_out: Collection[bytes]) -> list[tuple[bytes,
             # It names others that are of this connection alone
             left_out = {*left_out, *(each.strip() for each in value.lower().split(b","))}
     return [header for header in headers if header[0] not in left_out]
-
-
-async def _body(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "colonnade.Disconnected", "The client went away before the body was there.")
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > BODY_LIMIT_BYTES:
-            raise Problem(
-                413,
-                "colonnade.BodyTooLarge",
-                f"The body has more than {BODY_LIMIT_BYTES} bytes; send less at a time.",
-                fields={"limit_bytes": BODY_LIMIT_BYTES},
-                headers=((b"connection", b"close"),),
-            )
-        chunks.append(chunk)
-        if not message.get("more_body"):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)

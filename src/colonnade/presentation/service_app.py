@@ -22,6 +22,7 @@ from colonnade.persistence.reads import StaleRead, required_position
 from colonnade.persistence.store import AlreadyAnswered, StoredAnswer, StoreFailed, VersionConflict, WriteFailed
 from colonnade.persistence.unit import Answer, Effect
 from colonnade.presentation.binding import BodyBinding, QueryBinding
+from colonnade.presentation.bodies import BODY_LIMIT_BYTES, read_body, too_large
 from colonnade.presentation.caching import NO_STORE, CachedQueries
 from colonnade.presentation.deadlines import TIMEOUT_HEADER, seconds_given
 from colonnade.presentation.dispatch import Dispatch
@@ -33,7 +34,6 @@ from colonnade.world import World, text_of
 
 __all__ = ["ServiceApp"]
 
-BODY_LIMIT_BYTES = 1024 * 1024
 ANSWER_KEPT_MICROSECONDS = 48 * 3_600 * 1_000_000
 RETRY_AFTER_SECONDS = 1
 
@@ -300,30 +300,8 @@ async def _body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
             f"The body is {content_type.decode('latin-1') or 'of no stated type'}; send application/json.",
         )
     if length.isdigit() and int(length) > BODY_LIMIT_BYTES:
-        raise _too_large()
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "colonnade.Disconnected", "The client went away before the body was there.")
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > BODY_LIMIT_BYTES:
-            raise _too_large()
-        chunks.append(chunk)
-        if not message.get("more_body"):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large() -> Problem:
-    return Problem(
-        413,
-        "colonnade.BodyTooLarge",
-        f"The body has more than {BODY_LIMIT_BYTES} bytes; send less at a time.",
-        fields={"limit_bytes": BODY_LIMIT_BYTES},
-        headers=((b"connection", b"close"),),
-    )
+        raise too_large()
+    return await read_body(receive)
 
 
 def _problem_of(error: Exception) -> Problem:
