@@ -22,12 +22,13 @@ def main() -> None:
     """Resolve each lock; versions that are locked already stay unless `--upgrade` is given.
 
     `run` comes first and binds the others, then `fleet`: what is tested and measured is what runs.
+    Extras stay in the lock: pip takes the pin of `coverage` for no pin of `coverage[toml]`, which pytest-cov asks for.
     """
     bound: list[str] = []
     for name, (groups, extras) in LOCKS.items():
         command = [
             str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "--generate-hashes", "--universal",
-            "--python-version", "3.11", "--no-annotate", "--no-header", "--no-emit-index-url",
+            "--python-version", "3.11", "--no-annotate", "--no-header", "--no-emit-index-url", "--no-strip-extras",
             "--no-emit-package", "colonnade", "--no-emit-package", "grocer",
             "--output-file", str(HERE / f"{name}.txt"), *sys.argv[1:],
             *[argument for each in bound for argument in ("--constraints", str(HERE / f"{each}.txt"))],
