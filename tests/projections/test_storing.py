@@ -181,6 +181,7 @@ def memory(request: pytest.FixtureRequest) -> Iterator[Kept]:
 
 
 KEY = UUID(int=7)
+CALENDAR = (datetime.min + timedelta(days=1), datetime.max - timedelta(days=1))
 decimals = st.decimals(allow_nan=False, allow_infinity=False, places=None)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 trees = st.recursive(
@@ -195,7 +196,7 @@ rows = st.fixed_dictionaries(
         "exact": decimals | st.none(),
         "money": st.decimals(-9_999_999, 9_999_999, places=2),
         "yes": st.booleans() | st.none(),
-        "moment": st.datetimes(timezones=st.timezones() | st.just(UTC)) | st.none(),
+        "moment": st.datetimes(*CALENDAR, timezones=st.timezones() | st.just(UTC)) | st.none(),
         "day": st.dates() | st.none(),
         "hour": st.times() | st.none(),
         "state": st.sampled_from(State) | st.none(),
@@ -293,6 +294,9 @@ def test_what_cannot_be_computed_exactly_is_refused(memory: Kept) -> None:
         ("money", Decimal("0.001"), r"0.001 does not fit Numeric\(12, 2\)"),
         ("money", Decimal("12345678901"), r"12345678901 does not fit Numeric\(12, 2\)"),
         ("moment", datetime(2017, 12, 24), "the time 2017-12-24T00:00:00 has no zone"),
+        ("moment", datetime.min.replace(tzinfo=UTC), "at an end of the calendar in UTC"),
+        ("moment", datetime.max.replace(tzinfo=UTC), "at an end of the calendar in UTC"),
+        ("moment", datetime(1, 1, 1, 1, tzinfo=timezone(timedelta(hours=2))), "at an end of the calendar in UTC"),
         ("exact", Decimal("1E+1000"), r"1E\+1000 does not fit Numeric of 1000 digits"),
         ("exact", Decimal("1E-1001"), "1E-1001 does not fit Numeric of 1000 digits"),
         ("other", "not-a-uuid", "badly formed hexadecimal UUID string"),

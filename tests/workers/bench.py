@@ -144,6 +144,12 @@ class Bench:
         """The health states, by name."""
         return {state.name: state.detail for state in self.worker.health()}
 
+    async def until_told(self, expected: Mapping[str, str]) -> None:
+        """Wait until these are the health states: the worker learns of a commit after the store has it."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while self.told() != expected:  # noqa: ASYNC110 - health is asked, it tells nobody
+                await asyncio.sleep(0.001)
+
 
 @asynccontextmanager
 async def a_bench(

@@ -95,7 +95,7 @@ async def test_after_the_last_attempt_it_is_parked_with_its_cause(tmp_path: Path
         assert (parked.key, parked.attempts, parked.cause) == ("a", 3, "RuntimeError: the oven is cold")
         assert (parked.held, parked.behind) == (True, 2)
         assert bench.script.tried == ['"1"'] * 3
-        assert bench.told() == {"shop.dead-letters": "1 of its messages are parked; see colonnade dead-letters list."}
+        await bench.until_told({"shop.dead-letters": "1 of its messages are parked; see colonnade dead-letters list."})
 
 
 async def test_a_line_that_holds_stays_behind_the_parked_one_until_it_is_retried(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What no engine may be given for a value, so that all of them take the same and give it back the same."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, cast
 
@@ -13,6 +13,8 @@ __all__ = ["checked_moment", "checked_real", "checked_text", "checked_whole", "d
 _MOST_DIGITS = 1_000
 _ONES = Decimal(1)
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
+# No zone is a day away from UTC: what is between these needs no second look
+_BEGINNING, _END = datetime.min + timedelta(days=1), datetime.max - timedelta(days=1)
 
 
 def decimals_of(type_: Numeric[Any]) -> Callable[[Any], Decimal | None]:
@@ -52,10 +54,24 @@ def decimals_of(type_: Numeric[Any]) -> Callable[[Any], Decimal | None]:
 
 
 def checked_moment(value: datetime | None) -> datetime | None:
-    """A moment that knows its zone; raises ValueError."""
-    if value is not None and value.tzinfo is None:
+    """A moment that knows its zone, and is in the calendar in UTC too; raises ValueError."""
+    if value is None:
+        return None
+    offset = value.utcoffset()
+    if offset is None:
         raise ValueError(f"the time {value.isoformat()} has no zone")
+    if not _is_between_the_ends(value.replace(tzinfo=None), offset):
+        raise ValueError(f"the time {value.isoformat()} is at an end of the calendar in UTC, kept for infinity")
     return value
+
+
+def _is_between_the_ends(local: datetime, offset: timedelta) -> bool:
+    if _BEGINNING <= local <= _END:
+        return True
+    try:
+        return datetime.min < local - offset < datetime.max
+    except OverflowError:
+        return False
 
 
 def checked_text(value: Any) -> Any:
