@@ -4,6 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$python" && break; done)
 PORT ?= 8000
 DATA ?= .colonnade
+BROKER ?= nats
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet --no-input install
 
@@ -46,8 +47,9 @@ help: ## Print this list
 up: .venv/run.stamp ## Start Grocer at http://127.0.0.1:8000 (PORT=, DATA=); Ctrl-C stops it
 	@exec $(BIN)/python make/foreground.py $(BIN)/colonnade up grocer.system:grocer --port "$(PORT)" --data "$(DATA)"
 
-fleet: .venv/fleet.stamp ## Start Grocer as a fleet, on PostgreSQL, NATS and Valkey (PORT=, DATA=); Ctrl-C stops it
-	@exec $(BIN)/python make/foreground.py $(BIN)/colonnade up grocer.system:grocer --fleet --port "$(PORT)" --data "$(DATA)"
+fleet: .venv/fleet.stamp ## Start Grocer as a fleet, on PostgreSQL, Valkey and BROKER=nats|rabbitmq|kafka (PORT=, DATA=); Ctrl-C stops it
+	@exec $(BIN)/python make/foreground.py $(BIN)/colonnade up grocer.system:grocer --fleet --broker "$(BROKER)" \
+		--port "$(PORT)" --data "$(DATA)"
 
 test: check ## Check the code, then run all tests with coverage
 	@$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered
@@ -61,7 +63,7 @@ check: .venv/dev.stamp ## Lint, check types, floors, borders and dependencies
 	@$(BIN)/deptry src
 	@cd grocer && ../$(BIN)/deptry src
 
-servers: .venv/run.stamp ## Get the servers that only tests start (RabbitMQ, Kafka, PgBouncer, Varnish)
+servers: .venv/run.stamp ## Get the servers that no wheel brings (RabbitMQ, Kafka; for tests PgBouncer, Varnish)
 	@$(BIN)/python make/servers.py
 
 bench: .venv-bench/stamp ## Measure beside the peers

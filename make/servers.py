@@ -1,4 +1,4 @@
-"""Gets the servers that only tests start and no wheel brings: `make servers`.
+"""Gets the servers that no wheel brings: `make servers`. Tests start them, and fleets on RabbitMQ or Kafka.
 
 RabbitMQ, PgBouncer and Varnish come from Debian's packages (when root, on Debian), Kafka from Maven's artifacts (where
 Maven and Java are there). What cannot be had is told with the reason, and its tests are skipped; that is no failure.

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from colonnade.brokers.broker import Broker, BrokerUnavailable
 from colonnade.brokers.kafka import connect_to_kafka
+from colonnade.system.hosts.servers.kafka import KafkaServer, kafka
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.testing.conformance.broker import Taker, carried
 from colonnade.testing.conformance.broker_servers import BrokerServerConformance, Serving
 from colonnade.world import real_world
-from tests.servers.kafka import KafkaServer, kafka
 
 WORLD = real_world()
 pytestmark = pytest.mark.timeout(180)  # seconds: Java starts several times, on a machine that may be busy

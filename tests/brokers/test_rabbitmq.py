@@ -12,10 +12,10 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from colonnade.brokers.broker import Broker, BrokerUnavailable
 from colonnade.brokers.rabbitmq import connect_to_rabbitmq
 from colonnade.system.hosts.servers.ports import free_port
+from colonnade.system.hosts.servers.rabbitmq import RabbitMqServer, rabbitmq
 from colonnade.testing.conformance.broker import Taker, carried
 from colonnade.testing.conformance.broker_servers import BrokerServerConformance, Serving
 from colonnade.world import real_world
-from tests.servers.rabbitmq import RabbitMqServer, rabbitmq
 
 WORLD = real_world()
 pytestmark = pytest.mark.timeout(180)  # seconds: Erlang starts several times, on a machine that may be busy

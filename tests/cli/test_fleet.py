@@ -117,5 +117,22 @@ def test_a_process_that_does_not_start_shows_its_log(tmp_path: Path, colonnade: 
     assert len(lines) >= 2
 
 
+@pytest.mark.parametrize(
+    ("broker", "missing"),
+    [
+        ("rabbitmq", "epmd is not installed: make servers, or apt-get install rabbitmq-server."),
+        ("kafka", "java is not installed: make servers, or apt-get install default-jre-headless."),
+    ],
+)
+def test_a_broker_that_is_not_installed_is_told_before_anything_starts(
+    colonnade: Command, broker: str, missing: str
+) -> None:
+    """With what to install."""
+    refused = colonnade("up", BAKERY, "--port", "0", "--fleet", "--broker", broker, PATH="")
+    assert refused.returncode == 1
+    assert f"cannot be started here, as {missing}" in " ".join(refused.stderr.split())
+    assert refused.stdout == ""
+
+
 def _path(first: Path) -> str:
     return os.pathsep.join([str(first), str(ROOT), os.environ.get("PYTHONPATH", "")])

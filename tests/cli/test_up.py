@@ -138,8 +138,21 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--replicas", "baking=2"), "are for a fleet; add --fleet"),
-        (("--nats", "nats://127.0.0.1:4222"), "are for a fleet; add --fleet"),
+        (("--replicas", "baking=2"), "--replicas: for a fleet only; add --fleet"),
+        (("--nats", "nats://127.0.0.1:4222"), "--nats: for a fleet only; add --fleet"),
+        (
+            ("--broker", "kafka", "--kafka", "127.0.0.1:9092"),
+            "--broker, --kafka: for a fleet only; add --fleet",
+        ),
+        (("--fleet", "--broker", "smoke"), "'smoke' is not one of 'nats', 'rabbitmq', 'kafka'"),
+        (("--fleet", "--broker", "kafka", "--nats", "nats://127.0.0.1:4222"), "--nats contradicts --broker kafka"),
+        (
+            ("--fleet", "--rabbitmq", "amqp://127.0.0.1/", "--kafka", "127.0.0.1:9092"),
+            "--rabbitmq and --kafka name two brokers; a fleet has one",
+        ),
+        (("--fleet", "--rabbitmq", "127.0.0.1:5672"), "is no URL of a RabbitMQ; give one such as amqp://"),
+        (("--fleet", "--kafka", "127.0.0.1"), "is no address of a Kafka; give HOST:PORT"),
+        (("--fleet", "--kafka", "kafka://127.0.0.1:9092"), "is no address of a Kafka; give HOST:PORT"),
         (("--fleet", "--replicas", "brewing=2"), "there is no service 'brewing'"),
         (("--fleet", "--replicas", "baking"), "give a number from 1 to 64"),
         (("--fleet", "--replicas", "baking=0"), "give a number from 1 to 64"),

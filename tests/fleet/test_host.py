@@ -20,6 +20,7 @@ from colonnade.system.hosts.data_directory import DataDirectoryInUse
 from colonnade.system.hosts.fleet import watching
 from colonnade.system.hosts.fleet.host import FleetHost, FleetSettings, ServingFleet
 from colonnade.system.hosts.fleet.managed import Managed, State
+from colonnade.system.hosts.fleet.settings import BrokerKind
 from colonnade.system.hosts.servers.child import ServerFailed
 from colonnade.system.hosts.servers.nats import NatsServer
 from colonnade.system.hosts.servers.ports import free_port
@@ -27,6 +28,7 @@ from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.system.hosts.servers.valkey import ValkeyServer
 from colonnade.world import real_world
 from tests.example.bakery.system import bakery
+from tests.servers.debian import skipped_where_missing
 from tests.servers.running import own_folder
 
 WORLD = real_world()
@@ -152,17 +154,37 @@ async def test_servers_that_are_there_are_used(
 ) -> None:
     """None of its own is started then."""
     settings = FleetSettings(
-        TARGET, tmp_path, port=free_port(), postgres=postgres.url(), nats=nats.url, valkey=valkey.url
+        TARGET, tmp_path, port=free_port(), postgres=postgres.url(), broker_url=nats.url, valkey=valkey.url
     )
     async with running(settings) as fleet:
         assert [each.name for each in fleet.host.running] == [*(each.name for each in bakery.services), "gateway"]
         assert (await fleet.request("GET", "/health/ready")).status == 200
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("broker", [BrokerKind.RABBITMQ, BrokerKind.KAFKA])
+async def test_messages_take_the_broker_that_is_asked_for(
+    broker: BrokerKind, postgres: PostgresServer, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    """It is started like the other servers, and no service knows which it is."""
+    settings = FleetSettings(
+        TARGET, tmp_path, port=free_port(), postgres=postgres.url(), broker=broker, valkey=valkey.url
+    )
+    with skipped_where_missing():
+        async with running(settings) as fleet:
+            assert fleet.host.running[0].name == broker
+            baked = {f"Shelf/{await fleet.bake()}" for _ in range(3)}
+            async with open_to_read(tmp_path, ["selling"], WORLD) as stores, asyncio.timeout(WITHIN_SECONDS):
+                while not baked <= {*await stores["selling"].log.streams("Shelf", limit=10_000)}:
+                    await WORLD.sleep(0.05)
+            pids = [managed.runnable.child.pid for managed in fleet.host.running]
+    assert not [pid for pid in pids if pid is not None and psutil.pid_exists(pid)]
+
+
 async def test_a_fleet_that_cannot_start_says_why(nats: NatsServer, valkey: ValkeyServer, tmp_path: Path) -> None:
     """Nothing is left of it."""
     away = f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
-    settings = FleetSettings(TARGET, tmp_path, port=free_port(), postgres=away, nats=nats.url, valkey=valkey.url)
+    settings = FleetSettings(TARGET, tmp_path, port=free_port(), postgres=away, broker_url=nats.url, valkey=valkey.url)
     with pytest.raises(ServerFailed, match=r"PostgreSQL failed: no database bakery_.* could be made"):
         async with running(settings):
             pass
@@ -173,7 +195,7 @@ async def test_one_fleet_owns_a_data_directory(
 ) -> None:
     """A second one is refused, with the process that has it."""
     settings = FleetSettings(
-        TARGET, tmp_path, port=free_port(), postgres=postgres.url(), nats=nats.url, valkey=valkey.url
+        TARGET, tmp_path, port=free_port(), postgres=postgres.url(), broker_url=nats.url, valkey=valkey.url
     )
     async with running(settings):
         with pytest.raises(DataDirectoryInUse):
@@ -191,7 +213,7 @@ async def test_instances_share_their_service_and_are_replaced_without_a_failed_r
         tmp_path,
         port=free_port(),
         postgres=postgres.url(),
-        nats=nats.url,
+        broker_url=nats.url,
         valkey=valkey.url,
         replicas={"baking": 2, "selling": 2},
     )
@@ -229,7 +251,7 @@ async def test_an_instance_that_hangs_gets_no_requests_and_in_the_end_an_end(
         tmp_path,
         port=free_port(),
         postgres=postgres.url(),
-        nats=nats.url,
+        broker_url=nats.url,
         valkey=valkey.url,
         replicas={"baking": 2},
     )

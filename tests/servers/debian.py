@@ -1,19 +1,27 @@
-"""Servers that no wheel brings: Debian's packages, or what was fetched beside the checkout; only tests use them."""
+"""Servers that are not installed: their tests are skipped, with the reason and the remedy."""
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-__all__ = ["installed"]
+from colonnade.system.hosts.servers.installed import NotInstalled
+from colonnade.system.hosts.servers.installed import installed as program_of
 
-_FOLDERS = ("/usr/sbin", "/usr/local/sbin")
-"""Where Debian puts servers, though it is not on everybody's path."""
+__all__ = ["installed", "skipped_where_missing"]
+
+
+@contextmanager
+def skipped_where_missing() -> Iterator[None]:
+    """Skip the test whose server is not installed."""
+    try:
+        yield
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
 
 
 def installed(program: str, package: str) -> Path:
-    """The file of `program`; skips the test, with the reason, where its package is not installed."""
-    found = shutil.which(program) or shutil.which(program, path=":".join(_FOLDERS))
-    if found is None:
-        pytest.skip(f"{program} is not installed: make servers, or apt-get install {package}")
-    return Path(found)
+    """The file of `program`, which only tests start; skips the test where its package is not installed."""
+    with skipped_where_missing():
+        return program_of(program, program, package)

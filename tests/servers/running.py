@@ -13,12 +13,13 @@ from typing import TypeVar
 
 import pytest
 
+from colonnade.system.hosts.servers.kafka import KafkaServer, kafka
 from colonnade.system.hosts.servers.nats import NatsServer, nats_server
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
+from colonnade.system.hosts.servers.rabbitmq import RabbitMqServer, rabbitmq
 from colonnade.system.hosts.servers.valkey import ValkeyServer, valkey_server
 from colonnade.world import real_world
-from tests.servers.kafka import KafkaServer, kafka
-from tests.servers.rabbitmq import RabbitMqServer, rabbitmq
+from tests.servers.debian import skipped_where_missing
 
 S = TypeVar("S")
 
@@ -69,12 +70,16 @@ def valkey() -> Iterator[ValkeyServer]:
 @pytest.fixture(scope="session")
 def rabbit() -> Iterator[RabbitMqServer]:
     """A RabbitMQ for all tests of this process: each declares exchanges and queues of its own names."""
-    with own_folder("rabbitmq") as folder, kept(rabbitmq(folder, real_world())) as server:
+    with (
+        own_folder("rabbitmq") as folder,
+        skipped_where_missing(),
+        kept(rabbitmq(folder, real_world())) as server,
+    ):
         yield server
 
 
 @pytest.fixture(scope="session")
 def kafka_broker() -> Iterator[KafkaServer]:
     """A Kafka for all tests of this process: each makes topics of its own names."""
-    with own_folder("kafka") as folder, kept(kafka(folder, real_world())) as server:
+    with own_folder("kafka") as folder, skipped_where_missing(), kept(kafka(folder, real_world())) as server:
         yield server

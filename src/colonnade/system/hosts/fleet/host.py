@@ -15,10 +15,17 @@ from colonnade.observability.logs import get_logger
 from colonnade.persistence import DataDirectory
 from colonnade.system.admin.evidence import write_evidence
 from colonnade.system.hosts.data_directory import own_data_directory
+from colonnade.system.hosts.fleet.brokers import broker_server, require_driver
 from colonnade.system.hosts.fleet.databases import make_database
 from colonnade.system.hosts.fleet.instance import HOST, Instance
 from colonnade.system.hosts.fleet.managed import Managed, Runnable, State
-from colonnade.system.hosts.fleet.settings import BrokerSettings, GatewaySettings, ProcessSettings, ServiceSettings
+from colonnade.system.hosts.fleet.settings import (
+    BrokerKind,
+    BrokerSettings,
+    GatewaySettings,
+    ProcessSettings,
+    ServiceSettings,
+)
 from colonnade.system.hosts.fleet.watching import watch
 from colonnade.system.hosts.listening import bound, url_of
 from colonnade.system.hosts.servers.child import ServerFailed
@@ -41,9 +48,9 @@ _log = get_logger()
 class FleetSettings:
     """Where the gateway answers and where the servers keep their data.
 
-    Of `postgres`, `nats` and `valkey` those that are named are servers that exist already, by their addresses; a
-    PostgreSQL must let its user make databases and roles. `purge` are what keeps pages before the gateway. `replicas`
-    says how many instances a service has, where that is not one.
+    Of `postgres`, `broker_url` and `valkey` those that are named are servers that exist already, by their addresses; a
+    PostgreSQL must let its user make databases and roles. `broker` says of which kind the broker is. `purge` are what
+    keeps pages before the gateway. `replicas` says how many instances a service has, where that is not one.
     """
 
     target: str
@@ -51,7 +58,8 @@ class FleetSettings:
     host: str = HOST
     port: int = 8000
     postgres: str | None = None
-    nats: str | None = None
+    broker: BrokerKind = BrokerKind.NATS
+    broker_url: str | None = None
     valkey: str | None = None
     purge: Sequence[str] = ()
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -171,7 +179,6 @@ class FleetHost:
         await opened.enter_async_context(self._kept([self._gateway(folder)]))
 
     async def _servers(self, folder: Path, opened: AsyncExitStack) -> _Servers:
-        from colonnade.system.hosts.servers.nats import SYNC_INTERVAL, NatsServer
         from colonnade.system.hosts.servers.ports import free_port
         from colonnade.system.hosts.servers.postgresql import PostgresServer
         from colonnade.system.hosts.servers.valkey import ValkeyServer
@@ -179,12 +186,15 @@ class FleetHost:
         settings, world = self._settings, self._world
         started: list[Managed] = []
         postgres = PostgresServer(folder / "postgresql", world, port=free_port(), connections=200, settings={})
-        nats = NatsServer(folder / "nats", world, port=free_port(), sync_interval=SYNC_INTERVAL)
         valkey = ValkeyServer(folder / "valkey", world, port=free_port(), settings={})
         if settings.postgres is None:
             started.append(self._managed("postgresql", postgres))
-        if settings.nats is None:
-            started.append(self._managed("nats", nats))
+        require_driver(settings.broker)
+        broker_url = settings.broker_url
+        if broker_url is None:
+            broker = broker_server(settings.broker, folder, world)
+            broker_url = broker.url
+            started.append(self._managed(settings.broker, broker))
         if settings.valkey is None:
             started.append(self._managed("valkey", valkey))
         await opened.enter_async_context(self._kept(started))
@@ -194,7 +204,7 @@ class FleetHost:
             service: await make_database(administrator, f"{self._system.name}_{service}", password)
             for service, password in passwords.items()
         }
-        return _Servers(stores, BrokerSettings("nats", settings.nats or nats.url), settings.valkey or valkey.url)
+        return _Servers(stores, BrokerSettings(settings.broker, broker_url), settings.valkey or valkey.url)
 
     def _instance(self, service: str, name: str, data: DataDirectory, folder: Path, servers: _Servers) -> Managed:
         def settings(port: int) -> ProcessSettings:

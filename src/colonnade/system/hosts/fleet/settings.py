@@ -1,12 +1,13 @@
 """What a process of the fleet is told when it is started, in one variable of its environment."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 __all__ = [
     "VARIABLE",
+    "BrokerKind",
     "BrokerSettings",
     "GatewaySettings",
     "ProcessSettings",
@@ -19,10 +20,18 @@ VARIABLE = "COLONNADE_PROCESS"
 """In the environment, where others of the machine do not see the addresses' passwords."""
 
 
+class BrokerKind(StrEnum):
+    """The brokers that services of a fleet can have between them."""
+
+    NATS = "nats"
+    RABBITMQ = "rabbitmq"
+    KAFKA = "kafka"
+
+
 class BrokerSettings(msgspec.Struct, frozen=True):
     """Which broker, and where."""
 
-    kind: Literal["nats"]
+    kind: BrokerKind
     url: str
 
 

@@ -1,4 +1,4 @@
-"""A Kafka (KRaft, one node) from the jars that `make servers` has fetched, on the machine's Java."""
+"""A Kafka (KRaft, one node) from its jars, on the machine's Java."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,17 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from struct import pack
 
-import pytest
-
 from colonnade.system.hosts.servers.child import Child
+from colonnade.system.hosts.servers.installed import installed, kafka_jars
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.system.hosts.servers.server import HOST, Server, running
 from colonnade.world import World
-from tests.servers.debian import installed
 
 __all__ = ["KafkaServer", "kafka"]
-
-_JARS = Path(__file__).resolve().parents[2] / ".servers" / "kafka" / "jars"
 
 # A small heap, and started as quickly as Java can
 _JAVA = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
@@ -61,10 +57,8 @@ class KafkaServer(Server):
         self._configuration = self._folder / "server.properties"
         self._controller = free_port()
         self._log = self._folder / "kafka.log"
-        java = installed("java", "default-jre-headless")
-        if not _JARS.is_dir():
-            pytest.skip("Kafka's jars are not there: make servers")
-        self._java = [str(java), *_JAVA, "-cp", f"{_JARS}/*"]
+        java = installed("Kafka", "java", "default-jre-headless")
+        self._java = [str(java), *_JAVA, "-cp", f"{kafka_jars()}/*"]
         command = [*self._java, "kafka.Kafka", str(self._configuration)]
         super().__init__(Child("Kafka", command, self._log), port, world)
 
@@ -112,7 +106,7 @@ class KafkaServer(Server):
 
 @asynccontextmanager
 async def kafka(folder: Path, world: World, *, port: int | None = None) -> AsyncIterator[KafkaServer]:
-    """A Kafka on `folder`, as long as the block lasts; skips the test where its jars or Java are not there."""
+    """A Kafka on `folder`, as long as the block lasts; raises `NotInstalled`, `ServerFailed`."""
     server = KafkaServer(folder, world, port=port or free_port())
     async with running(server):
         yield server
