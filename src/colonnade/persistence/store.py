@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.engine.interfaces import Dialect
 
+from colonnade.persistence.migrations.line import Line
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot, Unit
 
 __all__ = [
@@ -432,6 +433,19 @@ class Leases(Protocol):
         """Give the lease up, if it is still held."""
 
 
+class Versions(Protocol):
+    """Lets code in, by line of tables, and remembers who is there."""
+
+    async def enter(self, line: Line) -> None:
+        """Begin to use the tables of `line`; raises `CodeTooOld`, `CodeTooNew`, `StoreFailed`.
+
+        Tables that are not there yet are of the version of the code that comes first, which makes them.
+        """
+
+    async def renew(self) -> None:
+        """Remain registered; raises `CodeTooOld` where the tables went on without this instance, `StoreFailed`."""
+
+
 class Store(Protocol):
     """All of a service's durable state. Every write is a unit of work; every read a short page."""
 
@@ -462,6 +476,10 @@ class Store(Protocol):
     @property
     def leases(self) -> Leases:
         """Who does what alone."""
+
+    @property
+    def versions(self) -> Versions:
+        """Which code may use the tables."""
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none.

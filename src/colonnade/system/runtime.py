@@ -44,6 +44,7 @@ from colonnade.workers.leasing import Leasing
 from colonnade.workers.projections import Projector
 from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import from_outbox
+from colonnade.workers.registration import Registration
 from colonnade.workers.relay import Relay
 from colonnade.workers.sagas.consumer import SagaConsumer
 from colonnade.workers.sagas.instance import SagaInstance
@@ -125,6 +126,7 @@ async def build(system: System, engines: Engines, world: World, only: Collection
         for service in services:
             store = await engines.open_store(service.name)
             resources.push_async_callback(store.close)
+            await store.versions.enter(topology.lines[service.name])
             stores[service.name] = store
         # What a store begins with is made by one instance
         starting = await resources.enter_async_context(AsyncExitStack())
@@ -196,7 +198,8 @@ class _ServiceBuilder:
         if self._topology.caches(self._stores.keys()):  # of this process: others have tables of their own
             self._models.on_change(self._changed)
         if self.service.tables is not None:
-            await self._models.own(list(self.service.tables.tables.values()))
+            line = self._topology.lines[self.name]
+            await self._models.own(line.tables, line.code)
         container = self._container()
         self._resources.push_async_callback(container.close)
         projectors = [
@@ -243,9 +246,18 @@ class _ServiceBuilder:
         sagas = [consumer for consumer in consumers.values() if isinstance(consumer, SagaConsumer)]
         for saga in sagas:
             await saga.suspended.look()
-        checks = [relay.health, worker.health, timers.health, inbox.health, *(p.health for p in projectors)]
+        registration = Registration(self.name, self._store.versions, self._world)
+        checks = [
+            registration.health,
+            relay.health,
+            worker.health,
+            timers.health,
+            inbox.health,
+            *(p.health for p in projectors),
+        ]
         checks += [saga.suspended.health for saga in sagas]
         loops: dict[str, Loop] = {
+            f"{self.name}.registration": registration.run,
             f"{self.name}.relay": relay.run,
             f"{self.name}.worker": self._alone("lines", worker.run),
             f"{self.name}.timers": self._alone("timers", timers.run),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import MetaData
 from colonnade.application import Saga, Subscriber
 from colonnade.application.projection import Projection
 from colonnade.messages import Command, Message
+from colonnade.persistence.migrations.line import SERVICE, Line, read_line
 from colonnade.presentation import Api
 
 __all__ = ["Service", "System"]
@@ -23,7 +25,8 @@ class Service:
     services may use. `providers` are functions whose return annotation is the port that they provide; an async
     generator's port lives as long as the system runs. `names` keeps the stored name of a renamed message class.
     `opening` gives commands that are carried out once in the life of the service's store, before its first request.
-    `tables` are the read models and tables of the service that no projection owns.
+    `tables` are the read models and tables of the service that no projection owns; `migrations` is the folder of the
+    numbered files that carry what these hold from one version of the code to the next.
     """
 
     name: str
@@ -37,7 +40,13 @@ class Service:
     api: Api | None = field(default=None, kw_only=True)
     names: Mapping[type[Message], str] = field(default_factory=dict, kw_only=True)
     tables: MetaData | None = field(default=None, kw_only=True)
+    migrations: Path | None = field(default=None, kw_only=True)
     opening: Callable[[], Iterable[Command[Any]]] | None = field(default=None, kw_only=True)
+
+    def line(self) -> Line:
+        """The migrations of its own tables; raises `InvalidMigration`."""
+        tables = self.tables.tables.values() if self.tables is not None else ()
+        return read_line(SERVICE, self.migrations, tuple(tables))
 
 
 @dataclass(frozen=True, slots=True)

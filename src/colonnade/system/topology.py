@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from colonnade.messages import Command, Event, Message, Query
 from colonnade.messages.names import DuplicateName, MessageNames
 from colonnade.persistence.addresses import EventRoute, Routes
+from colonnade.persistence.migrations.line import InvalidMigration, Line
 from colonnade.presentation import Get
 from colonnade.system.declarations import Declarations
 from colonnade.system.errors import InvalidSystem, Mistake
@@ -43,6 +44,8 @@ class Topology:
     handled_by: Mapping[type[Message], str]
     owners: Mapping[type[Message], str]
     """The service of each event class."""
+    lines: Mapping[str, Line]
+    """The migrations of each service's own tables."""
 
     def routes(self, service: str) -> Routes:
         """The ways of one service's outgoing messages."""
@@ -98,6 +101,7 @@ def topology_of(system: System) -> Topology:
     declared: dict[str, Declarations] = {}
     handled_by: dict[type[Message], str] = {}
     owners: dict[type[Message], str] = {}
+    lines: dict[str, Line] = {}
     for service in system.services:
         place = f"the service {service.name}"
         mistakes.extend(_misnamed(service.name))
@@ -108,6 +112,10 @@ def topology_of(system: System) -> Topology:
         mistakes.extend(wrong)
         mistakes.extend(_twice(place, declarations))
         declared[service.name] = declarations
+        try:
+            lines[service.name] = service.line()
+        except InvalidMigration as invalid:
+            mistakes.append(Mistake(f"{place}, {invalid.place}", invalid.reason, invalid.remedy))
         messages = dict.fromkeys(declarations.contracts)
         for handler in declarations.handlers:
             if (other := handled_by.setdefault(handler.message, service.name)) != service.name or (
@@ -145,7 +153,7 @@ def topology_of(system: System) -> Topology:
     mistakes.extend(_foreign(declared, owners))
     if mistakes:
         raise InvalidSystem(system.name, mistakes)
-    return Topology(system, names, declared, handled_by, owners)
+    return Topology(system, names, declared, handled_by, owners, lines)
 
 
 def _misnamed(service: str) -> Sequence[Mistake]:

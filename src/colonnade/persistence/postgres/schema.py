@@ -6,15 +6,11 @@ from uuid import UUID
 
 from colonnade.persistence.partitions import PARTITIONS
 from colonnade.persistence.postgres.connections import Connection
+from colonnade.persistence.postgres.versions import BEGIN_LINE, OWN_LINE
 from colonnade.persistence.store import StoreFailed
 from colonnade.world import World
 
-__all__ = ["SCHEMA_VERSION", "Identity", "UnfitSchema", "identify", "make"]
-
-SCHEMA_VERSION = 1
-
-OLDEST_CODE = 1
-"""The oldest version whose code may use tables of this one."""
+__all__ = ["Identity", "UnfitSchema", "identify", "make"]
 
 _PARTS = ("tables", "log", "inbox", "effects")
 
@@ -47,20 +43,16 @@ async def identify(connection: Connection, schema: str, name: str) -> Identity:
     """What was fixed when the store was made; raises `UnfitSchema`."""
     if not await _is_there(connection, schema):
         raise UnfitSchema(name, "there is no store in it; name another database, or start the system on it")
-    row = await connection.fetchrow(f'SELECT history, partitions, version, oldest_code FROM "{schema}".store')
+    if not await _is_there(connection, schema, "versions"):
+        raise UnfitSchema(name, "its tables are those of a Colonnade before its first release; name another database")
+    row = await connection.fetchrow(f'SELECT history, partitions FROM "{schema}".store')
     if row is None:
         raise UnfitSchema(name, "its table `store` is empty; restore it, or name another database")
-    if row["oldest_code"] > SCHEMA_VERSION:
-        raise UnfitSchema(
-            name,
-            f"its tables have version {row['version']} and need code of version {row['oldest_code']} or newer, this is "
-            f"{SCHEMA_VERSION}; use the newer Colonnade",
-        )
     return Identity(row["history"], row["partitions"])
 
 
-async def _is_there(connection: Connection, schema: str) -> bool:
-    return await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".store') is not None
+async def _is_there(connection: Connection, schema: str, table: str = "store") -> bool:
+    return await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".{table}') is not None
 
 
 async def _make(connection: Connection, schema: str, world: World) -> None:
@@ -69,6 +61,5 @@ async def _make(connection: Connection, schema: str, world: World) -> None:
         await connection.execute(f'SET LOCAL search_path = "{schema}"')
         for part in _PARTS:
             await connection.execute(files(__package__).joinpath("sql", f"{part}.sql").read_text())
-        await connection.execute(
-            "INSERT INTO store VALUES ($1, $2, $3, $4)", world.ids.new(), PARTITIONS, SCHEMA_VERSION, OLDEST_CODE
-        )
+        await connection.execute("INSERT INTO store VALUES ($1, $2)", world.ids.new(), PARTITIONS)
+        await connection.execute(BEGIN_LINE.replace("{s}", f'"{schema}"'), OWN_LINE.name, OWN_LINE.code)

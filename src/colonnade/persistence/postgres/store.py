@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.persistence.coalescing import Coalescer
+from colonnade.persistence.migrations.versions import check_code
 from colonnade.persistence.postgres.connections import Connection, Connections
 from colonnade.persistence.postgres.dialect import postgres_dialect
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure, write_failure
@@ -24,8 +25,9 @@ from colonnade.persistence.postgres.rows import (
     deferrals_of,
 )
 from colonnade.persistence.postgres.schema import Identity, identify, make
+from colonnade.persistence.postgres.versions import OWN_LINE, PostgresVersions, version_of
 from colonnade.persistence.postgres.writer import Drawn, PostgresWriter
-from colonnade.persistence.store import Committed, Deferral, StoredAnswer, Touched
+from colonnade.persistence.store import Committed, Deferral, StoreClosed, StoredAnswer, StoreFailed, Touched
 from colonnade.persistence.unit import Unit, Write, WriteMany
 from colonnade.world import World
 
@@ -51,6 +53,8 @@ async def open_postgres_store(
                     await check_room(connection, connections.name)
                     await make(connection, schema, world)
                 identity = await identify(connection, schema, connections.name)
+                own = await version_of(connection, schema, OWN_LINE.name)
+                check_code(connections.name, OWN_LINE.name, OWN_LINE.code, own)
             except DRIVER_ERRORS as error:
                 raise write_failure(connections.name, error) from error
     except BaseException:
@@ -58,7 +62,12 @@ async def open_postgres_store(
         raise
     store = PostgresStore(url, schema, connections, identity, world, instance)
     if not read_only:
-        await store.listen()
+        try:
+            await store.versions.enter(OWN_LINE)
+            await store.listen()
+        except BaseException:
+            await connections.close_writers()
+            raise
     return store
 
 
@@ -86,6 +95,7 @@ class PostgresStore:
         self.timers = PostgresTimers(pages)
         self._beside = connections.writers[-1]
         self.leases = PostgresLeases(self._beside, self.name, schema)
+        self.versions = PostgresVersions(self._beside, self.name, schema, instance)
         self._checkpoint = pages.on("SELECT position FROM {s}.checkpoints WHERE projection = $1")
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
@@ -173,4 +183,11 @@ class PostgresStore:
             await coalescer.close()
         await self._notices.close()
         await self._connections.close_readers()
+        await self._leave()
         await self._connections.close_writers()
+
+    async def _leave(self) -> None:
+        try:
+            await self.versions.leave()
+        except (StoreFailed, StoreClosed):
+            return  # it is forgotten when its time is over

@@ -10,6 +10,7 @@ import apsw
 from colonnade.persistence.partitions import PARTITIONS
 from colonnade.persistence.sqlite.decimals import add_decimals
 from colonnade.persistence.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from colonnade.persistence.sqlite.versions import BEGIN_LINE, OWN_LINE
 from colonnade.world import World
 
 __all__ = [
@@ -69,6 +70,7 @@ def make_store(path: Path, world: World) -> None:
         connection.executemany(
             "INSERT INTO meta VALUES (?, ?)", [("history", world.ids.new().bytes), ("partitions", PARTITIONS)]
         )
+        connection.execute(BEGIN_LINE, (OWN_LINE.name, OWN_LINE.code))
         connection.execute("COMMIT")
     finally:
         connection.close()

@@ -5,7 +5,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
 APPLICATION_ID = 0x436F6C6E
 """Tells a store from other SQLite files (`Coln`)."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -137,8 +137,24 @@ CREATE TABLE held_streams (
     PRIMARY KEY (build, stream)
 ) STRICT, WITHOUT ROWID;
 
--- The service's tables that no projection owns, and the shape in which they were made
-CREATE TABLE own_tables (name TEXT PRIMARY KEY, shape TEXT NOT NULL) STRICT, WITHOUT ROWID;
+-- The service's tables that no projection owns, and the shape in which code of a version knows them
+CREATE TABLE own_tables (
+    name TEXT NOT NULL, version INTEGER NOT NULL, shape TEXT NOT NULL, PRIMARY KEY (name, version)
+) STRICT, WITHOUT ROWID;
+
+-- The lines of migrations: the version of their tables. One process has the file: the oldest code that may use them is
+-- the newest, and nobody need be registered.
+CREATE TABLE versions (line TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Every statement of a migration that was carried out
+CREATE TABLE migrations (
+    line TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    part TEXT NOT NULL,
+    statement INTEGER NOT NULL,
+    sql TEXT NOT NULL,
+    PRIMARY KEY (line, number, part, statement)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE leases (
     name TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, expires INTEGER NOT NULL

@@ -35,6 +35,7 @@ from colonnade.persistence.sqlite.rows import (
     deferrals_of,
 )
 from colonnade.persistence.sqlite.transactions import Transactions, failed
+from colonnade.persistence.sqlite.versions import SqliteVersions
 from colonnade.persistence.sqlite.writer import SqliteWriter
 from colonnade.persistence.store import Committed, Deferral, StoreClosed, StoredAnswer, StoreFailed, Touched
 from colonnade.persistence.unit import Unit
@@ -107,6 +108,7 @@ class SqliteStore:
         writer = SqliteWriter(transactions, self.partitions)
         self.inbox = SqliteInbox(pages, writer.inbox)
         self._leases = SqliteLeases(transactions, world)
+        self._versions = SqliteVersions(transactions)
         self._coalescer = Coalescer(writer.write, self._notify)
 
     @property
@@ -115,6 +117,13 @@ class SqliteStore:
         if self._leases is None:
             raise ReadOnlyStore(str(self.path))
         return self._leases
+
+    @property
+    def versions(self) -> SqliteVersions:
+        """Which code may use the tables; raises `ReadOnlyStore`."""
+        if self._transactions is None:
+            raise ReadOnlyStore(str(self.path))
+        return self._versions
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none."""

@@ -1,6 +1,6 @@
 """What the store knows of its read models: each projection's builds, and which of them is read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -65,7 +65,11 @@ _held_streams = Table(
     Column("cause", String, nullable=False),
 )
 _own_tables = Table(
-    "own_tables", _metadata, Column("name", String, primary_key=True), Column("shape", String, nullable=False)
+    "own_tables",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("shape", String, nullable=False),
 )
 _checkpoints = Table(
     "checkpoints", _metadata, Column("projection", String, primary_key=True), Column("position", BigInteger)
@@ -121,17 +125,18 @@ class Builds:
         (found,) = await self._read(select(literal(1)).select_from(any_table(build.physical(table))).limit(1))
         return not found
 
-    async def own_shape(self, table: str) -> str | None:
-        """The shape in which a table of the service's own was made."""
-        (rows,) = await self._read(select(_own_tables.c.shape).where(_own_tables.c.name == table))
-        return rows[0].shape if rows else None
+    async def own_shapes(self, table: str) -> Mapping[int, str]:
+        """The shape in which code of each version knows a table of the service's own; none before it is made."""
+        (rows,) = await self._read(select(_own_tables).where(_own_tables.c.name == table))
+        return {row.version: row.shape for row in rows}
 
-    def owned(self, table: Table, shape: str, physical: Place) -> Sequence[Effect]:
+    def owned(self, table: Table, version: int, shape: str, physical: Place) -> Sequence[Effect]:
         """Make a table of the service's own."""
-        return [
-            *self._defined(table, physical),
-            *self._compiler.compile([insert_row(_own_tables, name=table.name, shape=shape)]),
-        ]
+        return [*self._defined(table, physical), *self.known(table, version, shape)]
+
+    def known(self, table: Table, version: int, shape: str) -> Sequence[Effect]:
+        """Note in which shape code of a version knows a table of the service's own."""
+        return self._compile(insert_row(_own_tables, name=table.name, version=version, shape=shape))
 
     def made(self, build: Build, tables: Sequence[Table]) -> Sequence[Effect]:
         """Make the tables of a new build."""

@@ -58,7 +58,8 @@ class TableChanged(Exception):
     def __str__(self) -> str:
         return (
             f"Table {self.table} of {self.service} was made with other columns, keys or indexes than it is declared "
-            "with now; its rows cannot be made anew from the log, so declare a new table beside it."
+            "with now, and its rows cannot be made anew from the log: write the next migration in the service's "
+            "`migrations` folder and run colonnade migrate, or declare a new table beside it."
         )
 
 
@@ -105,8 +106,8 @@ class ReadModels:
         """Set, and replaced, when a projection has been written further or is read from another build."""
         store.watch(self._touched)
 
-    async def own(self, tables: Sequence[Table]) -> None:
-        """Make the tables that no projection owns, where they are not there yet.
+    async def own(self, tables: Sequence[Table], version: int = 0) -> None:
+        """Make the tables that no projection owns, where they are not there yet, as code of `version` knows them.
 
         Raises `UnfitTable`, `TableOwnedTwice` or `TableChanged`.
         """
@@ -114,12 +115,15 @@ class ReadModels:
             check_table(table)
             self._claim(table, f"the service {self.service}")
             self._own[table.name] = table
-            shape, made = shape_of([table]), await self.builds.own_shape(table.name)
-            if made is None:
-                effects = self.builds.owned(table, shape, self.physical)
-                await self.store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*effects]))
-            elif made != shape:
+            shape, known = shape_of([table]), await self.builds.own_shapes(table.name)
+            if known.get(version) == shape:
+                continue
+            if version in known or (known and shape not in known.values()):
                 raise TableChanged(self.service, table.name)
+            # Migrations of other tables have left this one as it was
+            noted = self.builds.known(table, version, shape)
+            effects = noted if known else self.builds.owned(table, version, shape, self.physical)
+            await self.store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*effects]))
         # Who wrote them last may not have come to telling it
         await self.changed([str(table.name) for table in tables])
 

@@ -4,8 +4,6 @@
 CREATE TABLE store (
     history uuid NOT NULL,
     partitions integer NOT NULL,
-    version integer NOT NULL,
-    oldest_code integer NOT NULL,
     one boolean PRIMARY KEY DEFAULT true CHECK (one)
 );
 
@@ -156,8 +154,39 @@ CREATE TABLE held_streams (
     PRIMARY KEY (build, stream)
 );
 
--- The service's tables that no projection owns, and the shape in which they were made
-CREATE TABLE own_tables (name text COLLATE "C" PRIMARY KEY, shape text NOT NULL);
+-- The service's tables that no projection owns, and the shape in which code of a version knows them
+CREATE TABLE own_tables (
+    name text COLLATE "C" NOT NULL, version integer NOT NULL, shape text NOT NULL, PRIMARY KEY (name, version)
+);
+
+-- The lines of migrations: how far they are, and the oldest code that may use their tables
+CREATE TABLE versions (
+    line text COLLATE "C" PRIMARY KEY,
+    version integer NOT NULL,
+    oldest_code integer NOT NULL,
+    contracted integer NOT NULL
+);
+
+-- Who uses the store, with code of which version; by this database's clock
+CREATE TABLE instances (
+    id text COLLATE "C" NOT NULL,
+    line text COLLATE "C" NOT NULL,
+    code integer NOT NULL,
+    place text NOT NULL,
+    expires bigint NOT NULL,
+    PRIMARY KEY (id, line)
+) WITH (fillfactor = 50);
+
+-- Every statement of a migration that was carried out
+CREATE TABLE migrations (
+    line text COLLATE "C" NOT NULL,
+    number integer NOT NULL,
+    part text NOT NULL,
+    statement integer NOT NULL,
+    sql text NOT NULL,
+    done_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (line, number, part, statement)
+);
 
 CREATE TABLE leases (
     name text COLLATE "C" PRIMARY KEY, owner text NOT NULL, epoch bigint NOT NULL, expires bigint NOT NULL
