@@ -164,3 +164,26 @@ async def test_a_server_without_room_is_refused() -> None:
             third = await open_postgres_store(server.url(), WORLD)
             await third.close()
             await first.close()
+
+
+async def test_who_holds_readers_back_is_named(postgres: PostgresServer) -> None:
+    """By the server's process, with its age and what it ran last; gone with its transaction."""
+    async with two(postgres.url()) as (first, second):
+        await commit(first, append("Sale/1", 0))
+        assert await second.log.held() is None
+        dialect: Any = first.dialect
+        connection = await asyncpg.connect(postgres.url())
+        try:
+            await connection.execute(f'BEGIN; SELECT "{dialect.tables_schema}".draw_positions(1)')
+            await commit(first, append("Sale/1", 1))
+            await connection.execute("SELECT pg_sleep(0.05)")
+            held = await second.log.held()
+            assert held is not None
+            assert (held.session, held.seconds >= 0.05) == (connection.get_server_pid(), True)
+            assert held.doing == "idle in transaction: SELECT pg_sleep(0.05)"
+            (before,) = await second.log.read()
+            assert before.position <= held.position < (await first.log.stream("Sale/1", 1))[0].position
+        finally:
+            await connection.close()
+        assert await second.log.held() is None
+        assert len(await second.log.read()) == 2

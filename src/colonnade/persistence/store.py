@@ -21,6 +21,7 @@ __all__ = [
     "Deferral",
     "DueMessage",
     "DueTimer",
+    "HorizonHeld",
     "InboxRows",
     "KeptAside",
     "Lease",
@@ -327,6 +328,18 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
     expires: int
 
 
+class HorizonHeld(msgspec.Struct, frozen=True, gc=False):
+    """A transaction that has drawn positions and has not ended: no reader goes beyond `position` before it has.
+
+    `session` is the server process that runs it, `seconds` its age, `doing` its state and what it ran last.
+    """
+
+    position: int
+    session: int
+    seconds: float
+    doing: str
+
+
 class Log(Protocol):
     """The events of a service, in the order of their positions; readers never skip."""
 
@@ -344,6 +357,9 @@ class Log(Protocol):
 
     async def end(self) -> int:
         """The position of the last event that readers may see; 0 for an empty log."""
+
+    async def held(self) -> HorizonHeld | None:
+        """By whom readers are held back, the oldest of them; None while nobody does."""
 
 
 class OutboxRows(Protocol):

@@ -40,6 +40,7 @@ from colonnade.system.service import Service, System
 from colonnade.system.topology import Topology, subscriber_name, topology_of
 from colonnade.workers.commands import CommandConsumer
 from colonnade.workers.consumers import Consumer, SubscriberConsumer
+from colonnade.workers.horizon import Horizon
 from colonnade.workers.leasing import Leasing
 from colonnade.workers.projections import Projector
 from colonnade.workers.receiving import Inbox
@@ -247,8 +248,10 @@ class _ServiceBuilder:
         for saga in sagas:
             await saga.suspended.look()
         registration = Registration(self.name, self._store.versions, self._world)
+        horizon = Horizon(self.name, self._store.log, self._world)
         checks = [
             registration.health,
+            horizon.health,
             relay.health,
             worker.health,
             timers.health,
@@ -258,6 +261,7 @@ class _ServiceBuilder:
         checks += [saga.suspended.health for saga in sagas]
         loops: dict[str, Loop] = {
             f"{self.name}.registration": registration.run,
+            f"{self.name}.horizon": horizon.run,
             f"{self.name}.relay": relay.run,
             f"{self.name}.worker": self._alone("lines", worker.run),
             f"{self.name}.timers": self._alone("timers", timers.run),

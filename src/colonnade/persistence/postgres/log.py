@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from colonnade.persistence.postgres.rows import Pages
-from colonnade.persistence.store import Loaded, StoredEvent, StoredMessage
+from colonnade.persistence.store import HorizonHeld, Loaded, StoredEvent, StoredMessage
 from colonnade.persistence.unit import Snapshot
 
 __all__ = ["PostgresLog"]
@@ -51,6 +51,7 @@ class PostgresLog:
         self._load = on(_LOAD)
         self._read = on(f"SELECT {_EVENT} FROM {{s}}.read_log($1, $2, $3)")
         self._end = on("SELECT {s}.log_end()")
+        self._held = on("SELECT reaches, session, seconds, doing FROM {s}.horizon_held()")
         self._stream = on(
             f"SELECT {_EVENT} FROM {{s}}.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
         )
@@ -117,3 +118,9 @@ class PostgresLog:
         """The position of the last event that readers may see; 0 for an empty log."""
         end: int = await self._pages.value(self._end)
         return end
+
+    async def held(self) -> HorizonHeld | None:
+        """By whom readers are held back, the oldest of them."""
+        for row in await self._pages.all(self._held):
+            return HorizonHeld(*row)
+        return None

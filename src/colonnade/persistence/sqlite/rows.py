@@ -199,6 +199,10 @@ class SqliteLog:
         end: int = self._pages.value("SELECT coalesce(max(position), 0) FROM events")
         return end
 
+    async def held(self) -> None:
+        """Nobody holds readers back."""
+        return
+
 
 class SqliteOutbox:
     """The messages on their way out."""

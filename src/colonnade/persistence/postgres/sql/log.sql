@@ -31,6 +31,22 @@ BEGIN
     );
 END $$;
 
+-- The oldest transaction that holds a lock of positions. What it ran last is told by its server to its own role only.
+CREATE FUNCTION horizon_held(OUT reaches bigint, OUT session integer, OUT seconds double precision, OUT doing text)
+RETURNS SETOF record LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    reached bigint := last_position();
+BEGIN
+    RETURN QUERY SELECT reached - ((reached - l.objid::bigint) & 4294967295), l.pid,
+        coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::double precision,
+        coalesce(a.state || ': ' || left(a.query, 200), 'unknown')
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = 'positions'::regclass::oid
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND ((reached - l.objid::bigint) & 4294967295) < 2147483648
+    ORDER BY a.xact_start NULLS LAST LIMIT 1;
+END $$;
+
 -- Up to where everything that will ever be committed has been. The order of the two looks matters: who takes a lock
 -- after the first draws above it.
 CREATE FUNCTION horizon() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
