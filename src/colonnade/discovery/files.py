@@ -34,7 +34,7 @@ class FileRegistry:
         self._path = path
         self._monotonic = clock.monotonic
         self._instances: Mapping[str, Sequence[Address]] = {}
-        self._changed: tuple[int, int] | None = None
+        self._read = b""
         self._look_at = 0.0
 
     def instances(self, service: str) -> Sequence[Address]:
@@ -47,17 +47,16 @@ class FileRegistry:
 
     def _look(self) -> None:
         try:
-            status = self._path.stat()
-            changed = (status.st_mtime_ns, status.st_ino)
-            if changed == self._changed:
-                return
-            self._instances = _decode(self._path.read_bytes())
+            # Its times and number may be those of an older one: a file system's clock ticks slowly, numbers are reused
+            read = self._path.read_bytes()
+            if read != self._read:
+                self._instances = _decode(read)
         except FileNotFoundError:
-            self._instances, self._changed = {}, None
+            self._instances, self._read = {}, b""
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise MalformedRegistry(self._path, str(error)) from error
         else:
-            self._changed = changed
+            self._read = read
 
 
 def write_registry(path: Path, instances: Mapping[str, Sequence[Address]]) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from colonnade.discovery import Address
 from colonnade.discovery.files import write_registry
 from colonnade.observability.logs import get_logger
 from colonnade.persistence import DataDirectory
@@ -17,8 +16,9 @@ from colonnade.system.admin.evidence import write_evidence
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.fleet.brokers import broker_server, require_driver
 from colonnade.system.hosts.fleet.databases import make_database
-from colonnade.system.hosts.fleet.instance import HOST, Instance
-from colonnade.system.hosts.fleet.managed import Managed, Runnable, State
+from colonnade.system.hosts.fleet.instance import HOST, START_SECONDS, Instance
+from colonnade.system.hosts.fleet.managed import Managed, Runnable
+from colonnade.system.hosts.fleet.reaching import can_be_spared, reachable
 from colonnade.system.hosts.fleet.settings import (
     BrokerKind,
     BrokerSettings,
@@ -40,6 +40,8 @@ GATEWAY = "gateway"
 
 REPLACE_SIGNAL = signal.SIGUSR2
 """Tells the host to start every instance anew, one after the other."""
+
+_LOOK_SECONDS = 0.05
 
 _log = get_logger()
 
@@ -161,7 +163,17 @@ class FleetHost:
         async with self._replacing:
             for managed in self.running:
                 if isinstance(managed.runnable, Instance) and managed.runnable.service is not None:
+                    await self._until_others_answer(managed)
                     await managed.replace()
+
+    async def _until_others_answer(self, managed: Managed) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not can_be_spared(managed, self.running):
+                    await self._world.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            reason = f"it is not stopped, as no other of its service was ready within {START_SECONDS:.0f} s"
+            raise managed.runnable.child.failed(reason) from None
 
     async def _start(self, data: DataDirectory, opened: AsyncExitStack) -> None:
         folder = data.path / "fleet"
@@ -240,16 +252,8 @@ class FleetHost:
 
     def _changed(self, managed: Managed) -> None:
         if isinstance(managed.runnable, Instance):
-            self._register()
+            write_registry(self._registry, reachable(self.running))
         self._on_change(managed)
-
-    def _register(self) -> None:
-        instances: dict[str, list[Address]] = {}
-        for managed in self.running:
-            runnable = managed.runnable
-            if isinstance(runnable, Instance) and runnable.service is not None and managed.state is State.READY:
-                instances.setdefault(runnable.service, []).append(runnable.address)
-        write_registry(self._registry, instances)
 
     @asynccontextmanager
     async def _kept(self, all: Sequence[Managed]) -> AsyncIterator[None]:

@@ -21,8 +21,9 @@ _REACHED_AT = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 - who liste
 
 START_SECONDS = 60.0
 
-LEAVE_SECONDS = 2 * LOOK_SECONDS
-"""After so long all who send requests have seen that an instance is not in the registry any more."""
+LEAVE_SECONDS = 10 * LOOK_SECONDS
+"""After so long all who send requests have seen that an instance is not in the registry any more, even one that was
+kept from working for most of that time: a request that it sends after the end is lost."""
 
 _LOOK_SECONDS = 0.05
 _ANSWER_SECONDS = 2.0

@@ -52,6 +52,8 @@ class Managed:
         self.restarts = 0
         self.state = State.STARTING
         self.failure: str | None = None
+        self.silent = False
+        """Whether it is not ready because it did not say how it is, which one that has much to do may be late with."""
         self._world = world
         self._changed = changed
         self._replaced: asyncio.Future[None] | None = None
@@ -92,8 +94,9 @@ class Managed:
                     self.failure = None
                     break
 
-    def found(self, *, ready: bool) -> None:
-        """Note what its health says while it runs."""
+    def found(self, *, ready: bool, silent: bool = False) -> None:
+        """Note what its health says while it runs, or that it is `silent`."""
+        self.silent = silent
         state = State.READY if ready else State.UNREADY
         if self.state in (State.READY, State.UNREADY) and self.state is not state:
             _log.warning("process ready" if ready else "process not ready", process=self.name)

@@ -27,7 +27,7 @@ async def watch(managed: Managed, instance: Instance, world: World) -> None:
         status = await instance.probe("ready")
         if instance.child.pid != pid:  # it was another one
             continue
-        managed.found(ready=status == 200)
+        managed.found(ready=status == 200, silent=status is None)
         # One that says it is not ready may be well; one whose state is fatal says that it is not live
         lives = status == 200 or (status is not None and await instance.probe("live") == 200)
         silent = 0 if lives else silent + 1
