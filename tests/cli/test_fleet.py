@@ -13,7 +13,7 @@ import pytest
 from colonnade.system.hosts.servers.nats import NatsServer
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.system.hosts.servers.valkey import ValkeyServer
-from tests.cli.conftest import BAKERY, ROOT, Command, requested, started
+from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, requested, started
 from tests.make.terminal import CTRL_C, PATIENCE, on_a_terminal
 
 
@@ -45,6 +45,47 @@ def test_each_change_is_a_line_where_there_is_no_terminal(tmp_path: Path, server
     ends = re.findall(r"^(\S+): stopped$", host.banner[told:], re.MULTILINE)
     assert ends[0] == "gateway"
     assert sorted(ends) == ["baking", "gateway", "selling-1", "selling-2"]
+
+
+def test_instances_are_added_removed_and_replaced_by_commands(
+    tmp_path: Path, colonnade: Command, servers: list[str]
+) -> None:
+    """Each says what it did; what cannot be done is said with the remedy."""
+    with started(tmp_path / "data", *servers) as host:
+        host.wait_until_ready()
+        scaled = colonnade("scale", "baking=2")
+        assert (scaled.returncode, scaled.stdout) == (0, "baking has 2 instances, it had 1.\n")
+        assert len(family(host.process.pid)) == 4
+        before = {each.pid for each in family(host.process.pid)}
+        replaced = colonnade("replace", "selling", "--json")
+        assert json_lines(replaced.stdout)[-1] == {
+            "type": "finished", "summary": "All instances of selling are replaced.", "changed": 1
+        }  # fmt: skip
+        assert len({each.pid for each in family(host.process.pid)} - before) == 1
+        assert colonnade("scale", "baking=1").returncode == 0
+        assert len(family(host.process.pid)) == 3
+        unknown = colonnade("scale", "washing=2")
+        assert (unknown.returncode, unknown.stderr) == (1, "There is no service washing; there are baking, selling.\n")
+        assert host.stop(signal.SIGTERM) == 0
+    assert re.search(r"^baking-2: ready \(process \d+\)\n(.*\n)*baking-2: stopped$", host.banner, re.MULTILINE)
+
+
+def test_what_is_no_fleet_is_not_scaled(tmp_path: Path, invoke: Invoked) -> None:
+    """It says where none runs, that one process has no instances, and which numbers there are."""
+    nowhere = invoke("scale", "baking=2")
+    assert nowhere.exit_code == 1
+    assert f"No fleet runs on {tmp_path / 'data'}; name its data directory with --data" in nowhere.output
+    assert invoke("replace").exit_code == 1
+    for wrong in ("baking", "baking=none", "baking=0", "baking=65", "=2"):
+        refused = invoke("scale", wrong)
+        assert refused.exit_code == 2
+        assert "from 1 to 64, like ordering=3" in " ".join(refused.output.replace("│", " ").split())
+    with started(tmp_path / "data") as host:
+        host.wait_until_ready()
+        embedded = invoke("scale", "baking=2")
+        assert embedded.exit_code == 1
+        assert "This system runs in one process; a fleet has instances: colonnade up SYSTEM --fleet." in embedded.output
+        assert host.stop() == 0
 
 
 def test_a_host_that_is_killed_takes_all_along(tmp_path: Path, servers: list[str]) -> None:

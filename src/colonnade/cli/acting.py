@@ -26,7 +26,7 @@ from colonnade.system.admin.socket import HostNotRunning, ask_host
 from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory
 from colonnade.world import real_world
 
-__all__ = ["OfCode", "act"]
+__all__ = ["OfCode", "act", "shown"]
 
 OfCode = Annotated[
     str | None,
@@ -68,11 +68,11 @@ def act(
     with told(*_FAILURES):
         stores_in(directory)
         try:
-            finished = _shown(ask_host(directory, operation), title, as_json=as_json)
+            finished = shown(ask_host(directory, operation), title, as_json=as_json)
         except HostNotRunning as stopped:
             if needs_code and code is None:
                 fail(f"{stopped} To do this without running it, name its code with --system MODULE:ATTRIBUTE.")
-            finished = _shown(_offline(directory, operation, code), title, as_json=as_json)
+            finished = shown(_offline(directory, operation, code), title, as_json=as_json)
     if not as_json and finished is not None:
         sys.stdout.write(f"{finished.summary}\n")
 
@@ -103,7 +103,7 @@ async def _next(reports: AsyncGenerator[Report, None]) -> Report | None:
     return await anext(reports, None)
 
 
-def _shown(reports: Iterable[Report], title: str, *, as_json: bool) -> Finished | None:
+def shown(reports: Iterable[Report], title: str, *, as_json: bool) -> Finished | None:
     """Show the progress, and give back how it ended; a failure ends the command."""
     with _Bar(title, shown=not as_json and sys.stderr.isatty()) as bar:
         for report in reports:

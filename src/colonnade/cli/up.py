@@ -17,6 +17,7 @@ from colonnade.observability.logs import InvalidLogSetting, LogSettings, configu
 from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.persistence.store import StoreFailed
 from colonnade.system import InvalidSystem, Mistake, System
+from colonnade.system.admin.operations import MOST_INSTANCES
 from colonnade.system.admin.socket import AdminSocketTaken
 from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory
 from colonnade.system.hosts.embedded import EmbeddedHost, HostSettings, Serving
@@ -28,7 +29,6 @@ from colonnade.world import real_world
 __all__ = ["app"]
 
 STANDARD_ERROR = 2
-MOST_INSTANCES = 64
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
@@ -76,8 +76,6 @@ def up(
     ] = None,
 ) -> None:
     """Start a system until Ctrl-C: in this process, its stores embedded, or as a fleet of processes on real servers.
-
-    The signal USR2 lets a fleet start its services anew, one instance after the other: requests go to the others.
 
     Logs go to standard error: text on a terminal, JSON otherwise (COLONNADE_LOG_FORM), from level info on
     (COLONNADE_LOG_LEVEL).

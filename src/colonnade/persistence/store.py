@@ -448,6 +448,9 @@ class Leases(Protocol):
     async def release(self, lease: Lease) -> None:
         """Give the lease up, if it is still held."""
 
+    async def release_all(self, owner: str) -> None:
+        """Give up all that is held by `owner`, who has ended: nobody need wait until it has run out."""
+
 
 class Versions(Protocol):
     """Lets code in, by line of tables, and remembers who is there."""

@@ -41,8 +41,9 @@ class Engines:
     """What carries the services of one process.
 
     `owner` is who this process is where several share a store: it holds their leases, for up to `lease_seconds` after
-    its end. They are `shared` while other instances of a service may write its store too. `elsewhere` is None where all
-    services are in this process. `loops` is what must run for these to be of use, by name.
+    its end; those of the `former` one, which was in its place and has ended, are free. They are `shared` where other
+    instances of a service may write its store too. `elsewhere` is None where all services are in this process. `loops`
+    is what must run for these to be of use, by name.
     """
 
     data: DataDirectory
@@ -52,6 +53,7 @@ class Engines:
     queries: QueryCache
     lease_seconds: float = 30.0
     shared: bool = False
+    former: str | None = None
     elsewhere: Elsewhere | None = None
     loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 

@@ -133,6 +133,8 @@ async def build(system: System, engines: Engines, world: World, only: Collection
         starting = await resources.enter_async_context(AsyncExitStack())
         if engines.shared:
             for store in stores.values():
+                if engines.former is not None:
+                    await store.leases.release_all(engines.former)
                 await starting.enter_async_context(_leasing(store, engines, world).held("start"))
         builders = [
             _ServiceBuilder(service, topology, codec, stores, engines, world, foreground, owners, resources)

@@ -16,6 +16,8 @@ _RELEASE = """
     UPDATE {s}.leases SET expires = 0, owner = '', epoch = epoch + 1 WHERE name = $1 AND epoch = $2 AND owner = $3
 """
 
+_RELEASE_ALL = "UPDATE {s}.leases SET expires = 0, owner = '', epoch = epoch + 1 WHERE owner = $1"
+
 
 class PostgresLeases:
     """Who does what alone."""
@@ -25,6 +27,7 @@ class PostgresLeases:
         self._store = store
         self._acquire = _ACQUIRE.format(s=f'"{schema}"')
         self._release = _RELEASE.format(s=f'"{schema}"')
+        self._release_all = _RELEASE_ALL.format(s=f'"{schema}"')
 
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         """Take or renew the lease; None while another owner's has not expired."""
@@ -40,5 +43,13 @@ class PostgresLeases:
         async with self._link.held() as connection:
             try:
                 await connection.execute(self._release, lease.name, lease.epoch, lease.owner)
+            except DRIVER_ERRORS as error:
+                raise write_failure(self._store, error) from error
+
+    async def release_all(self, owner: str) -> None:
+        """Give up all that is held by `owner`, who has ended."""
+        async with self._link.held() as connection:
+            try:
+                await connection.execute(self._release_all, owner)
             except DRIVER_ERRORS as error:
                 raise write_failure(self._store, error) from error

@@ -42,3 +42,9 @@ class SqliteLeases:
                 (lease.name, lease.epoch, lease.owner),
             )
         )
+
+    async def release_all(self, owner: str) -> None:
+        """Give up all that is held by `owner`, who has ended."""
+        await self._transactions.run(
+            lambda: self._run("UPDATE leases SET expires = 0, owner = '', epoch = epoch + 1 WHERE owner = ?", (owner,))
+        )

@@ -1,17 +1,20 @@
 """What can be done to a system from outside, as data."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
 
 __all__ = [
+    "MOST_INSTANCES",
     "DiscardDeadLetters",
     "ListProjections",
     "Operation",
     "OperationFailed",
     "RebuildProjection",
+    "ReplaceInstances",
     "RetryDeadLetters",
+    "ScaleService",
     "SteerSaga",
 ]
 
@@ -65,4 +68,28 @@ class SteerSaga(_Operation, frozen=True, tag=True, forbid_unknown_fields=True):
     step: str | None = None
 
 
-Operation = RetryDeadLetters | DiscardDeadLetters | ListProjections | RebuildProjection | SteerSaga
+MOST_INSTANCES = 64
+"""Of one service."""
+
+
+class ScaleService(_Operation, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Let a service of a fleet have so many instances."""
+
+    instances: Annotated[int, msgspec.Meta(ge=1, le=MOST_INSTANCES)]
+
+
+class ReplaceInstances(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Start the instances of a service of a fleet, or of all, anew, one after the other."""
+
+    service: str | None = None
+
+
+Operation = (
+    RetryDeadLetters
+    | DiscardDeadLetters
+    | ListProjections
+    | RebuildProjection
+    | SteerSaga
+    | ScaleService
+    | ReplaceInstances
+)

@@ -19,7 +19,9 @@ from colonnade.system.admin.operations import (
     Operation,
     OperationFailed,
     RebuildProjection,
+    ReplaceInstances,
     RetryDeadLetters,
+    ScaleService,
     SteerSaga,
 )
 from colonnade.system.admin.reports import Finished, Progress, ProjectionStatus, Report
@@ -30,6 +32,9 @@ from colonnade.world import World
 __all__ = ["Administered", "Rebuildable", "perform"]
 
 PAGE_ROWS = 200
+
+
+_OfStore = RetryDeadLetters | DiscardDeadLetters | ListProjections | RebuildProjection | SteerSaga
 
 
 class Rebuildable(Protocol):
@@ -63,6 +68,8 @@ async def perform(
     operation: Operation, services: Mapping[str, Administered], world: World
 ) -> AsyncGenerator[Report, None]:
     """Carry `operation` out, telling about it; raises `OperationFailed`."""
+    if isinstance(operation, ScaleService | ReplaceInstances):
+        raise OperationFailed("This system runs in one process; a fleet has instances: colonnade up SYSTEM --fleet.")
     service = services.get(operation.service)
     if service is None:
         raise OperationFailed(f"There is no service {operation.service}; there are {', '.join(sorted(services))}.")
@@ -74,7 +81,7 @@ async def perform(
         await service.acted()
 
 
-def _reports(operation: Operation, service: Administered, world: World) -> AsyncGenerator[Report, None]:
+def _reports(operation: _OfStore, service: Administered, world: World) -> AsyncGenerator[Report, None]:
     match operation:
         case RetryDeadLetters():
             return _retry(operation, service.store, world)

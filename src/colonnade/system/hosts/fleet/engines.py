@@ -47,7 +47,8 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
             settings.owner,
             queries,
             LEASE_SECONDS,
-            settings.shared,
+            True,
+            settings.former,
             elsewhere,
             loops,
         )

@@ -1,24 +1,24 @@
 """The fleet's host: real servers, a process for each service, one for the gateway; all start and end with it."""
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from colonnade.discovery.files import write_registry
-from colonnade.observability.logs import get_logger
 from colonnade.persistence import DataDirectory
 from colonnade.system.admin.evidence import write_evidence
+from colonnade.system.admin.socket import serve_operations
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.fleet.brokers import broker_server, require_driver
 from colonnade.system.hosts.fleet.databases import make_database
-from colonnade.system.hosts.fleet.instance import HOST, START_SECONDS, Instance
+from colonnade.system.hosts.fleet.instance import HOST, Instance
+from colonnade.system.hosts.fleet.keeping import Keeping
 from colonnade.system.hosts.fleet.managed import Managed, Runnable
-from colonnade.system.hosts.fleet.reaching import can_be_spared, reachable
+from colonnade.system.hosts.fleet.reaching import reachable
 from colonnade.system.hosts.fleet.settings import (
     BrokerKind,
     BrokerSettings,
@@ -26,9 +26,8 @@ from colonnade.system.hosts.fleet.settings import (
     ProcessSettings,
     ServiceSettings,
 )
-from colonnade.system.hosts.fleet.watching import watch
+from colonnade.system.hosts.fleet.staffing import Staffing
 from colonnade.system.hosts.listening import bound, url_of
-from colonnade.system.hosts.servers.child import ServerFailed
 from colonnade.system.hosts.stopping import Stop
 from colonnade.system.service import System
 from colonnade.system.topology import topology_of
@@ -37,13 +36,6 @@ from colonnade.world import World
 __all__ = ["FleetHost", "FleetSettings", "ServingFleet"]
 
 GATEWAY = "gateway"
-
-REPLACE_SIGNAL = signal.SIGUSR2
-"""Tells the host to start every instance anew, one after the other."""
-
-_LOOK_SECONDS = 0.05
-
-_log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +103,6 @@ class FleetHost:
         self._registry = Path()
         self._port = settings.port
         self._url = ""
-        self._replacing = asyncio.Lock()
-        self._told: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Take no more work on, finish what is being done, and return from `run`."""
@@ -133,62 +123,30 @@ class FleetHost:
                 starting = asyncio.ensure_future(self._start(data, opened))
                 if not await self._stop.unless(starting):
                     return
-                starting.result()
-                services = tuple(service.name for service in self._system.services)
-                asyncio.get_running_loop().add_signal_handler(REPLACE_SIGNAL, self._told_to_replace)
-                self._ready(ServingFleet(self._url, data, services))
-                try:
+                staffing = starting.result()
+                async with serve_operations(data.path, staffing.perform):
+                    services = tuple(service.name for service in self._system.services)
+                    self._ready(ServingFleet(self._url, data, services))
                     await self._stop.wait()
-                finally:
-                    asyncio.get_running_loop().remove_signal_handler(REPLACE_SIGNAL)
-                    if self._told is not None:
-                        self._told.cancel()
-                        await asyncio.wait([self._told])
+                    await staffing.close()
 
-    def _told_to_replace(self) -> None:
-        if self._told is None or self._told.done():
-            self._told = asyncio.get_running_loop().create_task(self._replace_as_told())
-
-    async def _replace_as_told(self) -> None:
-        try:
-            await self.replace_all()
-        except ServerFailed as error:
-            _log.error("replacing ended", cause=str(error))
-
-    async def replace_all(self) -> None:
-        """Start every instance of the services anew, one after the other, so that others answer meanwhile.
-
-        Raises `ServerFailed` for one that does not come again, and leaves the rest as they are.
-        """
-        async with self._replacing:
-            for managed in self.running:
-                if isinstance(managed.runnable, Instance) and managed.runnable.service is not None:
-                    await self._until_others_answer(managed)
-                    await managed.replace()
-
-    async def _until_others_answer(self, managed: Managed) -> None:
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                while not can_be_spared(managed, self.running):
-                    await self._world.sleep(_LOOK_SECONDS)
-        except TimeoutError:
-            reason = f"it is not stopped, as no other of its service was ready within {START_SECONDS:.0f} s"
-            raise managed.runnable.child.failed(reason) from None
-
-    async def _start(self, data: DataDirectory, opened: AsyncExitStack) -> None:
+    async def _start(self, data: DataDirectory, opened: AsyncExitStack) -> Staffing:
         folder = data.path / "fleet"
         folder.mkdir(exist_ok=True)
         self._registry = folder / "registry.json"
         write_registry(self._registry, {})
         servers = await self._servers(folder, opened)
         write_evidence(data, servers.stores)
-        services = [
-            self._instance(service.name, name, data, folder, servers)
-            for service in self._system.services
-            for name in _named(service.name, self._settings.replicas.get(service.name, 1))
-        ]
-        await opened.enter_async_context(self._kept(services))
-        await opened.enter_async_context(self._kept([self._gateway(folder)]))
+
+        def made(service: str, name: str) -> Managed:
+            return self._instance(service, name, data, folder, servers)
+
+        keeping = await opened.enter_async_context(Keeping(self._world))
+        names = [service.name for service in self._system.services]
+        staffing = Staffing(names, self.running, made, keeping, self._world)
+        await staffing.begin(self._settings.replicas)
+        await self._kept([self._gateway(folder)], opened)
+        return staffing
 
     async def _servers(self, folder: Path, opened: AsyncExitStack) -> _Servers:
         from colonnade.system.hosts.servers.ports import free_port
@@ -209,7 +167,7 @@ class FleetHost:
             started.append(self._managed(settings.broker, broker))
         if settings.valkey is None:
             started.append(self._managed("valkey", valkey))
-        await opened.enter_async_context(self._kept(started))
+        await self._kept(started, opened)
         passwords = _passwords(folder / "passwords.json", [service.name for service in self._system.services], world)
         administrator = settings.postgres or postgres.url()
         stores = {
@@ -219,15 +177,18 @@ class FleetHost:
         return _Servers(stores, BrokerSettings(settings.broker, broker_url), settings.valkey or valkey.url)
 
     def _instance(self, service: str, name: str, data: DataDirectory, folder: Path, servers: _Servers) -> Managed:
+        owners: list[str] = []
+
         def settings(port: int) -> ProcessSettings:
+            owners.append(f"{name}-{self._world.ids.new()}")
             return ServiceSettings(
                 target=self._settings.target,
                 host=HOST,
                 port=port,
                 registry=self._registry,
                 service=service,
-                owner=f"{name}-{self._world.ids.new()}",
-                shared=self._settings.replicas.get(service, 1) > 1,
+                owner=owners[-1],
+                former=owners[-2] if len(owners) > 1 else None,
                 data=data.path,
                 store=servers.stores[service],
                 broker=servers.broker,
@@ -246,46 +207,17 @@ class FleetHost:
         return self._managed(GATEWAY, Instance(GATEWAY, settings, log, self._world, host=host, port=self._port))
 
     def _managed(self, name: str, runnable: Runnable) -> Managed:
-        managed = Managed(name, runnable, self._world, self._changed)
-        self.running.append(managed)
-        return managed
+        return Managed(name, runnable, self._world, self._changed)
+
+    async def _kept(self, all: Sequence[Managed], opened: AsyncExitStack) -> None:
+        keeping = await opened.enter_async_context(Keeping(self._world))
+        self.running += all
+        await keeping.start(all)
 
     def _changed(self, managed: Managed) -> None:
         if isinstance(managed.runnable, Instance):
             write_registry(self._registry, reachable(self.running))
         self._on_change(managed)
-
-    @asynccontextmanager
-    async def _kept(self, all: Sequence[Managed]) -> AsyncIterator[None]:
-        """Start them beside each other, keep them running, and stop them at the end."""
-        try:
-            async with asyncio.TaskGroup() as starting:
-                for managed in all:
-                    starting.create_task(managed.start())
-        except BaseExceptionGroup as group:
-            await asyncio.gather(*(managed.stop() for managed in all))
-            raise group.exceptions[0] from None
-        except BaseException:
-            await asyncio.gather(*(managed.stop() for managed in all))
-            raise
-        keeping = [asyncio.create_task(managed.keep_running()) for managed in all]
-        keeping += [
-            asyncio.create_task(watch(managed, managed.runnable, self._world))
-            for managed in all
-            if isinstance(managed.runnable, Instance)
-        ]
-        try:
-            yield
-        finally:
-            for task in keeping:
-                task.cancel()
-            await asyncio.gather(*keeping, return_exceptions=True)
-            await asyncio.gather(*(managed.stop() for managed in all))
-
-
-def _named(service: str, instances: int) -> Sequence[str]:
-    """The names of its instances."""
-    return [service] if instances == 1 else [f"{service}-{number}" for number in range(1, instances + 1)]
 
 
 def _passwords(path: Path, services: Sequence[str], world: World) -> Mapping[str, str]:

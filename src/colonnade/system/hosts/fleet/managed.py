@@ -109,7 +109,8 @@ class Managed:
         self._replaced = asyncio.get_running_loop().create_future()
         self._enter(State.STOPPING)
         await self.runnable.stop()
-        await self._replaced
+        await asyncio.wait([self._replaced])
+        self._replaced.result()
 
     async def _start_anew(self, replaced: "asyncio.Future[None]") -> None:
         try:

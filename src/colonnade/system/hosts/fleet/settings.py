@@ -49,8 +49,8 @@ class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
     service: str
     owner: str
     """The name of the instance, under which it holds leases."""
-    shared: bool = False
-    """Whether the service has other instances."""
+    former: str | None = None
+    """Who was in its place before, and has ended."""
     data: Path
     store: str
     broker: BrokerSettings

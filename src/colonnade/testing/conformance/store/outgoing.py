@@ -155,6 +155,17 @@ class OutgoingSuite(StoreSuite):
             assert expired is not None
             assert expired.epoch > theirs.epoch
 
+    async def test_all_leases_of_one_who_has_ended_are_free(self) -> None:
+        """At once, and with new epochs; those of others are not."""
+        async with self.store() as store:
+            leases = store.leases
+            for name in ("relay", "timers"):
+                assert await leases.acquire(name, "a", 60.0) is not None
+            assert await leases.acquire("lines", "b", 60.0) is not None
+            await leases.release_all("a")
+            taken = [await leases.acquire(name, "c", 60.0) for name in ("relay", "timers", "lines")]
+            assert [lease.epoch if lease is not None else None for lease in taken] == [3, 3, None]
+
     async def test_of_many_who_want_a_lease_one_gets_it(self) -> None:
         """Asked at the same time, it is given once."""
         async with self.store() as store:
