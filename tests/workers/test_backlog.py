@@ -3,24 +3,32 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
 
 import pytest
 
+from colonnade.brokers.nats import connect_to_nats
 from colonnade.persistence import DataDirectory
 from colonnade.persistence.addresses import commands_of
-from colonnade.persistence.store import Touched
+from colonnade.persistence.postgres import open_postgres_store
+from colonnade.persistence.store import Store, Touched
 from colonnade.persistence.unit import Publish, Unit
-from colonnade.system.engines import embedded_engines
+from colonnade.system.engines import Engines, embedded_engines
+from colonnade.system.hosts.servers.nats import nats_server
+from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.system.runtime import Runtime, build
 from colonnade.testing.running import RunningSystem
 from colonnade.world import real_world
+from tests.servers.running import own_folder
 from tests.workers.factory import Tools, factory
 from tests.workers.factory.front import BillLater
 from tests.workers.hands import envelope, running
+
+WORLD = real_world()
 
 ARRIVALS_PER_SECOND = 50
 OUTAGE_SECONDS = 600
@@ -36,15 +44,54 @@ MOST_P99 = 2.0
 """How many times as long as without a backlog 99 of 100 fresh commands may take."""
 
 
-class Site:
-    """The small system on a data directory of its own, whose hall works only when the test lets it."""
+@dataclass(frozen=True)
+class Ground:
+    """What a site stands on, and what an outage takes away."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    engines: Engines
+    outage: Callable[[], AbstractAsyncContextManager[None]]
+    broker_is_away: bool
+
+
+@asynccontextmanager
+async def embedded(path: Path, _: str) -> AsyncIterator[Ground]:
+    """SQLite and the memory broker: it is the hall that is away."""
+    yield Ground(embedded_engines(DataDirectory(path), WORLD), nullcontext, broker_is_away=False)
+
+
+@asynccontextmanager
+async def fleet(path: Path, postgres: str) -> AsyncIterator[Ground]:
+    """PostgreSQL and a NATS of its own, which is away."""
+    schema = f"backlog_{WORLD.ids.new().hex}"
+
+    async def open_store(service: str) -> Store:
+        return await open_postgres_store(postgres, WORLD, schema=f"{schema}_{service}")
+
+    with own_folder("backlog") as folder:
+        async with nats_server(folder, WORLD) as server:
+
+            @asynccontextmanager
+            async def outage() -> AsyncIterator[None]:
+                await server.kill()
+                yield
+                await server.start()
+
+            broker = await connect_to_nats(server.url, WORLD, prefix="factory")
+            engines = embedded_engines(DataDirectory(path), WORLD)
+            yield Ground(replace(engines, open_store=open_store, broker=broker), outage, broker_is_away=True)
+
+
+class Site:
+    """The small system, whose hall works only when the test lets it."""
+
+    def __init__(self, runtime: Runtime, ground: Ground) -> None:
         self.runtime = runtime
+        self._ground = ground
         self.hall, self.front = runtime.services["hall"], runtime.services["front"]
         self.monotonic = runtime.world.clock.monotonic
         self.effects: dict[int, list[float]] = {}
         self.sent = 0
+        self._done = 0
         self._running = RunningSystem(runtime)
         self._committed = asyncio.Event()
         self._committed_at = 0.0
@@ -65,11 +112,22 @@ class Site:
             for event in await self.hall.store.log.read(position, 1_000):
                 position = event.position
                 order = int(event.stream.partition("/")[2])
+                self._done += order < FIRST_FRESH
                 self.effects.setdefault(order, []).append(self._committed_at)
             self._looked.set()
 
     async def leave(self) -> None:
-        """Send what would have come during the outage, and return when all of it waits in the hall's inbox."""
+        """Send what would have come during the outage, and return when it is over.
+
+        Where the hall was away all of it waits in its inbox then, where the broker was in the outbox of the front.
+        """
+        async with self._ground.outage():
+            await self._send()
+        if not self._ground.broker_is_away:
+            while await self.hall.store.inbox.unhandled() < BACKLOG:
+                await self.runtime.world.sleep(0.05)
+
+    async def _send(self) -> None:
         ids, clock = self.runtime.world.ids, self.runtime.world.clock
         for begin in range(self.sent, self.sent + BACKLOG, 500):
             unit = Unit(clock.micros(), ids.new())
@@ -80,19 +138,16 @@ class Site:
                 unit.effects.append(Publish(commands_of("hall"), f"{order}", id, raw))
             await self.front.store.commit(unit)
         self.sent += BACKLOG
-        await self._until(lambda left: left >= BACKLOG)
 
     async def drained(self) -> None:
-        """Return when nothing is left in the hall's inbox."""
-        await self._until(lambda left: left == 0)
-
-    async def _until(self, holds: Callable[[int], bool]) -> None:
-        while not holds(await self.left()):
+        """Return when nothing is left of the backlog."""
+        while self.left > 0:
             await self.runtime.world.sleep(0.05)
 
-    async def left(self) -> int:
-        """How many messages wait in the hall's inbox."""
-        return await self.hall.store.inbox.unhandled()
+    @property
+    def left(self) -> int:
+        """How many messages of the backlog have not been handled."""
+        return self.sent - self._done
 
     async def ask(self, orders: Iterator[int], seconds: float) -> list[float]:
         """Send commands at a steady rate, whether or not those before are done.
@@ -115,13 +170,13 @@ class Site:
 
 
 @asynccontextmanager
-async def a_site(path: Path) -> AsyncIterator[Site]:
+async def a_site(ground: AbstractAsyncContextManager[Ground]) -> AsyncIterator[Site]:
     """A site at work, but for its hall."""
-    path.mkdir()
     async with AsyncExitStack() as stack:
-        runtime = await build(factory(Tools()), embedded_engines(DataDirectory(path), real_world()), real_world())
+        stands_on = await stack.enter_async_context(ground)
+        runtime = await build(factory(Tools()), stands_on.engines, WORLD)
         stack.push_async_callback(runtime.close)
-        site = Site(runtime)
+        site = Site(runtime, stands_on)
         for name, loop in runtime.loops.items():
             if name != "hall.worker":
                 await stack.enter_async_context(running(loop))
@@ -135,36 +190,41 @@ def p99(seconds: Sequence[float]) -> float:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("ground", [embedded, fleet])
 async def test_ten_minutes_of_backlog_drain_at_three_times_the_arrivals_and_fresh_commands_hardly_wait(
-    tmp_path: Path,
+    ground: Callable[[Path, str], AbstractAsyncContextManager[Ground]], postgres: PostgresServer, tmp_path: Path
 ) -> None:
     """Two sites, one with and one without a backlog, take turns, so that what else the machine does meets both."""
     orders = count(FIRST_FRESH)
     quiet: list[list[float]] = []
     busy: list[list[float]] = []
-    async with a_site(tmp_path / "behind") as behind, a_site(tmp_path / "beside") as beside:
+    behind_at, beside_at = tmp_path / "behind", tmp_path / "beside"
+    behind_at.mkdir()
+    beside_at.mkdir()
+    url = postgres.url()
+    async with a_site(ground(behind_at, url)) as behind, a_site(ground(beside_at, url)) as beside:
         drained, seconds = 0, 0.0
         for _ in range(WINDOWS):
-            if await behind.left() < BACKLOG // 2:
+            if behind.left < BACKLOG // 2:
                 await behind.leave()
             async with running(beside.hall.loops["hall.worker"]):
                 quiet.append(await beside.ask(orders, WINDOW_SECONDS))
-            began, before = behind.monotonic(), await behind.left()
+            began, before = behind.monotonic(), behind.left
             async with running(behind.hall.loops["hall.worker"]):
                 busy.append(await behind.ask(orders, WINDOW_SECONDS))
-            left = await behind.left()
+            left = behind.left
             assert left > 0, "the backlog was gone before the end of a window"
             drained, seconds = drained + before - left, seconds + behind.monotonic() - began
         drain = drained / seconds
-        began, rest = behind.monotonic(), await behind.left()
+        began, rest = behind.monotonic(), behind.left
         async with running(behind.hall.loops["hall.worker"]):
             await behind.drained()
         alone = rest / (behind.monotonic() - began)
         done = Counter({order: len(effects) for order, effects in behind.effects.items() if order < FIRST_FRESH})
     usual, meanwhile = median(p99(each) for each in quiet), median(p99(each) for each in busy)
     print(
-        f"\nbacklog {BACKLOG}, arrivals {ARRIVALS_PER_SECOND}/s: drained {drain:.0f}/s, "
+        f"\n{ground.__name__}: backlog {BACKLOG}, arrivals {ARRIVALS_PER_SECOND}/s: drained {drain:.0f}/s, "
         f"{drain / ARRIVALS_PER_SECOND:.1f} x the arrivals, and {alone:.0f}/s beside nobody\n"
         f"fresh commands, from request to effect in another service, medians of {WINDOWS} windows of "
         f"{WINDOW_SECONDS:.0f} s without and with the backlog: p50 {1e3 * median(map(median, quiet)):.1f} and "
