@@ -56,6 +56,7 @@ class Host:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
+        self.url = ""
         self.banner = ""
         self.log = ""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import structlog
 
-from colonnade.observability.correlation import Context, current_context
+from colonnade.observability.correlation import Context, current_context, current_tenant
 from colonnade.observability.logs import (
     InvalidLogSetting,
     LogForm,
@@ -55,6 +55,19 @@ def test_a_line_is_an_event_with_fields() -> None:
     assert list(line) == ["time", "level", "event", "topic", "messages"]
     assert (line["level"], line["event"], line["messages"]) == ("info", "relayed", 3)
     assert str(line["time"]).endswith("Z")
+
+
+def test_a_line_says_whose_it_is() -> None:
+    """The tenant of the request or message at hand, else that of the work in the background; nobody's says nothing."""
+    out = logged()
+    get_logger().info("x")
+    tenant = current_tenant.set("acme")
+    get_logger().info("x")
+    token = current_context.set(Context(CORRELATION, tenant="bolt"))
+    get_logger().info("x")
+    current_context.reset(token)
+    current_tenant.reset(tenant)
+    assert [line.get("tenant") for line in lines(out)] == [None, "acme", "bolt"]
 
 
 def test_a_line_belongs_to_the_work_at_hand() -> None:

@@ -57,10 +57,16 @@ class _Flight:
 
 
 class QueryCache:
-    """Keeps answers in `store`; `purging`, where there is one, tells the world outside what has changed."""
+    """Keeps answers in `store`; `purging`, where there is one, tells the world outside what has changed.
 
-    def __init__(self, store: CacheStore, world: World, purging: PurgeQueue | None = None) -> None:
+    Where they are a `tenant`'s, so is the store.
+    """
+
+    def __init__(
+        self, store: CacheStore, world: World, purging: PurgeQueue | None = None, tenant: str | None = None
+    ) -> None:
         self.store = store
+        self.tenant = tenant
         self.purging = purging
         self._micros = world.clock.micros
         self._flights: dict[tuple[str, int], _Flight] = {}
@@ -89,7 +95,11 @@ class QueryCache:
         """Forget the answers that were made from what has changed, here and before the service."""
         await self.store.invalidate(tags)
         if self.purging is not None:
-            self.purging.add(tags)
+            self.purging.add(self.surrogates(tags))
+
+    def surrogates(self, tags: Collection[str]) -> Collection[str]:
+        """What `tags` are called outside."""
+        return tags if self.tenant is None else [f"{self.tenant}/{tag}" for tag in tags]
 
     def health(self) -> Sequence[HealthState]:
         """What keeps answers from being kept, or pages from being purged."""

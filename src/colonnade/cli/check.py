@@ -1,18 +1,19 @@
 """`colonnade check`: whether a system can run, and whether its code keeps the layers and borders."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
 from colonnade.cli.borders import Crossing, crossings
-from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data
+from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, of_tenant
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import AsJson, print_json
 from colonnade.cli.retired_sagas import retired_sagas
 from colonnade.cli.target import Target, load_system
 from colonnade.system import InvalidSystem, Mistake, System
-from colonnade.system.admin.offline import NoStores, stores_in
+from colonnade.system.admin.offline import NoStores, stores_in, tenants_in
 from colonnade.system.graph import graph_mistakes, package_of
 from colonnade.system.topology import topology_of
 
@@ -38,7 +39,7 @@ def check(context: typer.Context, target: Target, data: Data = DEFAULT_DATA, as_
     source = context.get_parameter_source("data")
     named = source is not None and source.name == "COMMANDLINE"
     with told(*READING_FAILURES):
-        mistakes = _mistakes(system, data if named or _has_stores(data) else None)
+        mistakes = _mistakes(system, _directories(data, named=named))
     borders = crossings([package_of(service) for service in system.services])
     if as_json:
         for mistake in mistakes:
@@ -57,20 +58,23 @@ def check(context: typer.Context, target: Target, data: Data = DEFAULT_DATA, as_
         typer.echo(f"{system.name} is sound: {services}, {_counted(endpoints, 'endpoint')}.")
 
 
-def _has_stores(data: Path) -> bool:
+def _directories(data: Path, *, named: bool) -> Sequence[Path]:
+    """Where there is data: of each tenant, or of all."""
+    if tenants := tenants_in(data):
+        return [of_tenant(data, tenant) for tenant in tenants]
     # What is named has to be there; where nothing is named, there may be nothing yet
     try:
-        return bool(stores_in(data))
+        return [data] if named or stores_in(data) else ()
     except NoStores:
-        return False
+        return ()
 
 
-def _mistakes(system: System, data: Path | None) -> list[Mistake]:
+def _mistakes(system: System, directories: Sequence[Path]) -> list[Mistake]:
     try:
         topology = topology_of(system)
     except InvalidSystem as invalid:
         return list(invalid.mistakes)
-    retired = asyncio.run(retired_sagas(topology, data)) if data is not None else []
+    retired = [mistake for data in directories for mistake in asyncio.run(retired_sagas(topology, data))]
     return [*graph_mistakes(topology), *retired]
 
 

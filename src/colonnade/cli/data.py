@@ -9,10 +9,11 @@ import typer
 
 from colonnade.persistence.sqlite import NewerStore, NotAStore, SqliteStore, open_sqlite_store
 from colonnade.persistence.store import StoreFailed
-from colonnade.system.admin.offline import NoStores, stores_in
+from colonnade.security.tenants import is_tenant_name
+from colonnade.system.admin.offline import TENANTS, NoStores, stores_in
 from colonnade.world import real_world
 
-__all__ = ["DEFAULT_DATA", "READING_FAILURES", "Data", "OfService", "chosen", "reading"]
+__all__ = ["DEFAULT_DATA", "READING_FAILURES", "Data", "OfService", "OfTenant", "chosen", "of_tenant", "reading"]
 
 DEFAULT_DATA = Path(".colonnade")
 
@@ -23,6 +24,17 @@ Data = Annotated[
 
 OfService = Annotated[
     str | None, typer.Option("--service", "-s", help="Of this service only.", metavar="SERVICE", show_default=False)
+]
+
+OfTenant = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant",
+        envvar="COLONNADE_TENANT",
+        help="Whose data, where the system has tenants.",
+        metavar="TENANT",
+        show_default=False,
+    ),
 ]
 
 READING_FAILURES = (NoStores, NotAStore, NewerStore, StoreFailed, FileNotFoundError, PermissionError)
@@ -53,3 +65,12 @@ def chosen(directory: Path, service: str | None) -> Mapping[str, Path]:
     if service not in files:
         raise typer.BadParameter(f"There is no service {service!r}; there are {', '.join(files)}.")
     return {service: files[service]}
+
+
+def of_tenant(directory: Path, tenant: str | None) -> Path:
+    """The data directory of `tenant` below that of its system; what is no name of one is a mistake in the command."""
+    if tenant is None:
+        return directory
+    if not is_tenant_name(tenant):
+        raise typer.BadParameter(f"{tenant!r} is no name of a tenant.")
+    return directory / TENANTS / tenant

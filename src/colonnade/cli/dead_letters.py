@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from colonnade.cli.acting import act
-from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, reading
+from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, OfTenant, of_tenant, reading
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import AsJson, console, json_of, moment, print_json, print_table, visible
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
@@ -41,6 +41,7 @@ _Key = Annotated[str | None, typer.Option(help="Of this key only, like Order/019
 @app.command("list")
 def list_dead_letters(
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     service: OfService = None,
     consumer: _Consumer = None,
     key: _Key = None,
@@ -58,13 +59,13 @@ def list_dead_letters(
     with told(*READING_FAILURES):
         if malformed:
             _print_kept(
-                asyncio.run(_all(data, service, lambda inbox: inbox.kept_aside)),
+                asyncio.run(_all(of_tenant(data, tenant), service, lambda inbox: inbox.kept_aside)),
                 as_json=as_json,
             )
             return
         parked = [
             (each, message)
-            for each, message in asyncio.run(_all(data, service, lambda inbox: inbox.parked))
+            for each, message in asyncio.run(_all(of_tenant(data, tenant), service, lambda inbox: inbox.parked))
             if consumer in (None, message.consumer) and key in (None, message.key)
         ]
     if as_json:
@@ -94,6 +95,7 @@ def show(
     service: _Service,
     row: Annotated[int, typer.Argument(help="Its row, as listed.", show_default=False)],
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one parked message with its envelope and cause.
@@ -103,7 +105,7 @@ def show(
         colonnade dead-letters show payments 17
     """
     with told(*READING_FAILURES):
-        message = asyncio.run(_one(data, service, row))
+        message = asyncio.run(_one(of_tenant(data, tenant), service, row))
     if message is None:
         fail(f"Message {row} of {service} is not parked.")
     fields = _as_json(service, message)
@@ -131,6 +133,7 @@ def retry(
         ),
     ] = None,
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Put parked messages back in line: first of their key, in order, with all attempts before them.
@@ -152,7 +155,7 @@ def retry(
     if mended is not None and len(rows or ()) != 1:
         raise typer.BadParameter("--edit replaces one message; name one row.")
     operation = RetryDeadLetters(service, tuple(rows or ()), consumer, key, mended)
-    act(data, operation, title="Retrying", as_json=as_json)
+    act(of_tenant(data, tenant), operation, title="Retrying", as_json=as_json)
 
 
 @app.command()
@@ -161,6 +164,7 @@ def discard(
     rows: Annotated[list[int], typer.Argument(help="Their rows, as listed.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Give parked messages up for good; what waits behind them goes on.
@@ -172,7 +176,7 @@ def discard(
     count = len(rows)
     if not yes:
         typer.confirm(f"Discard {count} {'message' if count == 1 else 'messages'} of {service} for good?", abort=True)
-    act(data, DiscardDeadLetters(service, tuple(rows)), title="Discarding", as_json=as_json)
+    act(of_tenant(data, tenant), DiscardDeadLetters(service, tuple(rows)), title="Discarding", as_json=as_json)
 
 
 async def _all(

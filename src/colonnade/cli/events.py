@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, reading
+from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, OfTenant, of_tenant, reading
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import AsJson, console, json_of, moment, print_json, print_table, visible
 from colonnade.persistence.store import Store, StoredEvent
@@ -37,6 +37,7 @@ _COLUMNS = ("service", "position#", "time", "stream", "version#", "name", "data"
 @app.command("list")
 def list_events(
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     service: OfService = None,
     stream: Annotated[str | None, typer.Option(help="Only of this stream, like Order/0192….", metavar="STREAM")] = None,
     name: _Names = None,
@@ -61,7 +62,7 @@ def list_events(
     if stream is not None and name:
         raise typer.BadParameter("Give --stream or --name, not both.")
     with told(*READING_FAILURES):
-        events = asyncio.run(_listed(data, service, stream, name, after, limit))
+        events = asyncio.run(_listed(of_tenant(data, tenant), service, stream, name, after, limit))
     _print(events, as_json=as_json)
 
 
@@ -70,6 +71,7 @@ def show(
     service: Annotated[str, typer.Argument(help="The service that recorded it.", show_default=False)],
     position: Annotated[int, typer.Argument(help="Its position in the service's log.", min=1, show_default=False)],
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one event with all that is known of it.
@@ -79,7 +81,7 @@ def show(
         colonnade events show ordering 120
     """
     with told(*READING_FAILURES):
-        event = asyncio.run(_shown(data, service, position))
+        event = asyncio.run(_shown(of_tenant(data, tenant), service, position))
     if event is None:
         fail(f"The log of {service} has no event {position}.")
     if as_json:
@@ -95,6 +97,7 @@ def show(
 @app.command()
 def tail(
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     service: OfService = None,
     name: _Names = None,
     lines: Annotated[int, typer.Option(help="Begin with so many that happened before.", min=0)] = 10,
@@ -110,7 +113,7 @@ def tail(
     """
     with told(*READING_FAILURES):
         try:
-            asyncio.run(_follow(data, service, name, lines, as_json=as_json))
+            asyncio.run(_follow(of_tenant(data, tenant), service, name, lines, as_json=as_json))
         except KeyboardInterrupt:
             return
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from colonnade.cli.acting import OfCode, act
-from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, chosen, reading
+from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, OfTenant, chosen, of_tenant, reading
 from colonnade.cli.failure import told
 from colonnade.cli.output import AsJson, print_json, print_table
 from colonnade.system.admin.operations import ListProjections, RebuildProjection
@@ -28,7 +28,9 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_projections(data: Data = DEFAULT_DATA, service: OfService = None, as_json: AsJson = False) -> None:
+def list_projections(
+    data: Data = DEFAULT_DATA, tenant: OfTenant = None, service: OfService = None, as_json: AsJson = False
+) -> None:
     """List the projections with the position of the log that each has reached.
 
     [bold]Examples[/bold]
@@ -38,7 +40,8 @@ def list_projections(data: Data = DEFAULT_DATA, service: OfService = None, as_js
         colonnade projections list --service ordering --json
     """
     with told(*READING_FAILURES):
-        found = [each for name in chosen(data, service) for each in _statuses(data, name)]
+        directory = of_tenant(data, tenant)
+        found = [each for name in chosen(directory, service) for each in _statuses(directory, name)]
     if as_json:
         for each in found:
             print_json(each)
@@ -52,6 +55,7 @@ def rebuild(
     service: Annotated[str, typer.Argument(help="The service that it belongs to.", show_default=False)],
     projection: Annotated[str, typer.Argument(help="Its name, as listed.", show_default=False)],
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     code: OfCode = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +70,8 @@ def rebuild(
         colonnade projections rebuild ordering OrderHistory --system grocer.system:grocer
     """
     operation = RebuildProjection(service, projection)
-    act(data, operation, title=f"Rebuilding {projection}", as_json=as_json, code=code, needs_code=True)
+    directory, title = of_tenant(data, tenant), f"Rebuilding {projection}"
+    act(directory, operation, title=title, as_json=as_json, code=code, needs_code=True)
 
 
 def _statuses(data: Path, service: str) -> tuple[ProjectionStatus, ...]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from colonnade.cli.acting import act
-from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService
+from colonnade.cli.data import DEFAULT_DATA, READING_FAILURES, Data, OfService, OfTenant, of_tenant
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import AsJson, console, json_of, moment, print_json, print_table, visible
 from colonnade.cli.saga_records import SagaOnRecord, Shown, find_saga, list_sagas, told_event
@@ -33,6 +33,7 @@ _Stream = Annotated[
 @app.command("list")
 def list_(
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     service: OfService = None,
     saga: Annotated[str | None, typer.Option(help="Of this definition only.", show_default=False)] = None,
     state: Annotated[
@@ -50,7 +51,7 @@ def list_(
         colonnade sagas list --state stuck --json
     """
     with told(*READING_FAILURES):
-        found = asyncio.run(list_sagas(data, service, saga, state, limit))
+        found = asyncio.run(list_sagas(of_tenant(data, tenant), service, saga, state, limit))
     if as_json:
         for each in found:
             print_json(each.as_json())
@@ -71,7 +72,7 @@ def list_(
 
 
 @app.command()
-def show(stream: _Stream, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+def show(stream: _Stream, data: Data = DEFAULT_DATA, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """Show one saga: its steps, and what happened when.
 
     [bold]Example[/bold]
@@ -79,7 +80,7 @@ def show(stream: _Stream, data: Data = DEFAULT_DATA, as_json: AsJson = False) ->
         colonnade sagas show FulfilOrder/0192…
     """
     with told(*READING_FAILURES):
-        saga = _found(data, stream)
+        saga = _found(of_tenant(data, tenant), stream)
     if as_json:
         history = [
             {"time": datetime_of(event.time), "event": type(what).__name__, "data": json_of(event.data)}
@@ -99,14 +100,14 @@ def show(stream: _Stream, data: Data = DEFAULT_DATA, as_json: AsJson = False) ->
 
 
 @app.command()
-def retry(stream: _Stream, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+def retry(stream: _Stream, data: Data = DEFAULT_DATA, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """Ask again for all that is outstanding, or could not be undone.
 
     [bold]Example[/bold]
 
         colonnade sagas retry FulfilOrder/0192…
     """
-    _steer(stream, data, "retry", None, as_json=as_json)
+    _steer(stream, of_tenant(data, tenant), "retry", None, as_json=as_json)
 
 
 @app.command()
@@ -114,6 +115,7 @@ def skip(
     stream: _Stream,
     step: Annotated[str, typer.Argument(help="The id of the step.", show_default=False)],
     data: Data = DEFAULT_DATA,
+    tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Count an outstanding step as done, or an outstanding undoing as undone.
@@ -122,29 +124,29 @@ def skip(
 
         colonnade sagas skip FulfilOrder/0192… "book delivery"
     """
-    _steer(stream, data, "skip", step, as_json=as_json)
+    _steer(stream, of_tenant(data, tenant), "skip", step, as_json=as_json)
 
 
 @app.command()
-def compensate(stream: _Stream, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+def compensate(stream: _Stream, data: Data = DEFAULT_DATA, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """Undo what was done, whatever the saga waits for.
 
     [bold]Example[/bold]
 
         colonnade sagas compensate FulfilOrder/0192…
     """
-    _steer(stream, data, "compensate", None, as_json=as_json)
+    _steer(stream, of_tenant(data, tenant), "compensate", None, as_json=as_json)
 
 
 @app.command()
-def close(stream: _Stream, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+def close(stream: _Stream, data: Data = DEFAULT_DATA, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """End a saga as it stands; nothing more is done or undone.
 
     [bold]Example[/bold]
 
         colonnade sagas close FulfilOrder/0192…
     """
-    _steer(stream, data, "close", None, as_json=as_json)
+    _steer(stream, of_tenant(data, tenant), "close", None, as_json=as_json)
 
 
 def _steer(

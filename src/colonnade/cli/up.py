@@ -16,6 +16,7 @@ from colonnade.cli.target import Target, load_system
 from colonnade.observability.logs import InvalidLogSetting, LogSettings, configure_logs
 from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.persistence.store import StoreFailed
+from colonnade.security.tenants import InvalidTenant, read_tenants
 from colonnade.system import InvalidSystem, Mistake, System
 from colonnade.system.admin.operations import MOST_INSTANCES
 from colonnade.system.admin.socket import AdminSocketTaken
@@ -42,6 +43,14 @@ def up(
     purge: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", help="A CDN or proxy that keeps public pages, to be told which are out of date."),
+    ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="COLONNADE_TENANTS",
+            metavar="NAME[:QUOTAS]",
+            help="A tenant, with stores of its own, like acme or acme:requests=50,events=1000000; may be repeated.",
+        ),
     ] = None,
     fleet: Annotated[
         bool, typer.Option("--fleet", help="A process for each service, on PostgreSQL, a broker and Valkey.")
@@ -77,6 +86,9 @@ def up(
 ) -> None:
     """Start a system until Ctrl-C: in this process, its stores embedded, or as a fleet of processes on real servers.
 
+    With tenants each request names its own in the header Colonnade-Tenant. Beyond a quota of requests in a second they
+    are refused, beyond one of events stored in a service its commands are.
+
     Logs go to standard error: text on a terminal, JSON otherwise (COLONNADE_LOG_FORM), from level info on
     (COLONNADE_LOG_LEVEL).
 
@@ -85,6 +97,8 @@ def up(
         colonnade up grocer.system:grocer
 
         colonnade up grocer.system:grocer --port 8080 --data /var/lib/grocer
+
+        colonnade up grocer.system:grocer --tenant acme --tenant bolt:requests=50
 
         colonnade up grocer.system:grocer --fleet --replicas ordering=3
 
@@ -97,6 +111,12 @@ def up(
     if not fleet and (given := [name for name, value in only_of_fleets.items() if value]):
         raise typer.BadParameter(f"{', '.join(given)}: for a fleet only; add --fleet.")
     broker_kind, broker_url = named_broker(broker, nats, rabbitmq, kafka)
+    try:
+        tenants = read_tenants(tenant or ())
+    except InvalidTenant as invalid:
+        raise typer.BadParameter(f"--tenant {invalid}") from None
+    if fleet and tenants:
+        raise typer.BadParameter("--tenant is not for a fleet yet; leave --fleet out.")
     world = real_world()
     with told(
         InvalidLogSetting,
@@ -120,7 +140,7 @@ def up(
             system = load_system(target)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 if not fleet:
-                    runner.run(_run(system, target, HostSettings(data, host, port, purge or ())))
+                    runner.run(_run(system, target, HostSettings(data, host, port, purge or (), tenants)))
                     return
                 from colonnade.cli.fleet import run_fleet
                 from colonnade.system.hosts.fleet.host import FleetSettings
@@ -161,9 +181,11 @@ def _banner(system: System, target: str, serving: Serving) -> str:
         for service in system.services
         if service.api is not None
     )
+    tenants = f"  {'tenants':<14}{', '.join(serving.tenants)}\n" if serving.tenants else ""
     return (
         f"{system.name} is up.\n"
         f"{apis}\n"
+        f"{tenants}"
         f"  {'health':<14}{serving.url}/health/ready\n"
         f"  {'data':<14}{serving.data.path}\n"
         f"  {'endpoints':<14}colonnade routes {target}\n"

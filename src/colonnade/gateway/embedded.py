@@ -10,7 +10,7 @@ from colonnade.observability.health import Health
 from colonnade.presentation.caching import NO_STORE
 from colonnade.presentation.problems import PROBLEM_JSON, Problem
 
-__all__ = ["EmbeddedGateway"]
+__all__ = ["EmbeddedGateway", "send_problem"]
 
 REQUESTS_IN_FLIGHT = 1_000
 """How many requests are worked on at a time; more are told to come again."""
@@ -40,7 +40,7 @@ class EmbeddedGateway:
         if scope["type"] != "http":
             return
         if self._foreground.requests >= self._limit:
-            await _problem(
+            await send_problem(
                 send,
                 Problem(
                     503,
@@ -72,7 +72,7 @@ class EmbeddedGateway:
             await _report(send, scope, self._health, probe)
             return
         known = ", ".join(sorted(self._apps))
-        await _problem(
+        await send_problem(
             send, Problem(404, "colonnade.UnknownRoute", f"There is nothing at {path}; under /api/ there are {known}.")
         )
 
@@ -83,7 +83,8 @@ async def _report(send: Send, scope: Scope, health: Health, probe: str) -> None:
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
-async def _problem(send: Send, problem: Problem) -> None:
+async def send_problem(send: Send, problem: Problem) -> None:
+    """Answer with `problem`."""
     body = problem.document()
     headers = [
         (b"content-type", PROBLEM_JSON),

@@ -26,7 +26,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `type` is the message's stored name and `dataversion` the version of its schema; `subject` is the key, within
     which order is kept; `source` the service that sent it. `notafter` is the moment after which a command is refused.
-    `replyto` is the service that waits for the outcome of a command and `replykey` its word for the question.
+    `replyto` is the service that waits for the outcome of a command and `replykey` its word for the question. `tenant`
+    is whose it is, where the system has tenants.
     """
 
     specversion: str
@@ -45,6 +46,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     notafter: datetime | None = None
     replyto: str | None = None
     replykey: str | None = None
+    tenant: str | None = None
 
     def encode(self) -> bytes:
         """The envelope as JSON."""

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from colonnade.observability.correlation import current_context
+from colonnade.observability.correlation import current_context, current_tenant
 from colonnade.world import Clock
 
 __all__ = ["InvalidLogSetting", "LogForm", "LogLevel", "LogSettings", "configure_logs", "get_logger"]
@@ -114,6 +114,9 @@ def _complete(clock: Clock, level: str, fields: EventDict) -> EventDict:
         "event": fields.pop("event"),
     }
     context = current_context.get(None)
+    tenant = context.tenant if context is not None else current_tenant.get()
+    if tenant is not None:
+        line["tenant"] = tenant
     if context is not None:
         line["correlation_id"] = context.correlation_id
         if context.causation_id is not None:

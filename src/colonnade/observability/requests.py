@@ -5,7 +5,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from colonnade.observability.logs import get_logger
 from colonnade.world import Clock
 
-__all__ = ["RequestLog"]
+__all__ = ["TENANT", "RequestLog"]
+
+TENANT = "colonnade.tenant"
+"""Under this name of a request's scope stands whose it is, once that is known."""
 
 _CORRELATION_HEADER = b"x-correlation-id"
 
@@ -43,6 +46,8 @@ class RequestLog:
 
     def _tell(self, scope: Scope, start: Message | None, seconds: float) -> None:
         fields = {"method": scope["method"], "path": scope["path"], "milliseconds": round(seconds * 1_000, 2)}
+        if TENANT in scope:
+            fields["tenant"] = scope[TENANT]
         if start is None:
             _log.warning("request not answered", **fields)
             return

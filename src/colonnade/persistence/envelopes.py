@@ -45,4 +45,5 @@ def enveloped(
         notafter=not_after,
         replyto=reply_to,
         replykey=reply_key,
+        tenant=context.tenant,
     ).encode()

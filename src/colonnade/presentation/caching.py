@@ -13,6 +13,7 @@ from colonnade.messages import Query
 from colonnade.observability.correlation import Context
 from colonnade.persistence.reads import ReadsMade, reads_made, required_position
 from colonnade.presentation.tokens import TOKEN_HEADER
+from colonnade.security.tenants import TENANT_HEADER
 from colonnade.world import World
 
 __all__ = ["NO_STORE", "Cache", "CachedQueries", "InvalidCache", "Page"]
@@ -124,7 +125,7 @@ class CachedQueries:
         if age > 0:
             told.append((b"age", str(age).encode()))
         if cache.public and self._queries.purging is not None and kept.tags:
-            told.append((SURROGATE_KEY, " ".join(sorted(kept.tags)).encode()))
+            told.append((SURROGATE_KEY, " ".join(sorted(self._queries.surrogates(kept.tags))).encode()))
         known = headers.get(b"if-none-match")
         if known is not None and _matches(known, etag):
             return Page(304, b"", told)
@@ -136,6 +137,8 @@ class CachedQueries:
             control += f", stale-while-revalidate={int(cache.stale_seconds)}"
         # Who has seen more does not get what was kept for those who have not
         vary = TOKEN_HEADER if cache.public else b"authorization, cookie, " + TOKEN_HEADER
+        if self._queries.tenant is not None:
+            vary = TENANT_HEADER + b", " + vary
         made = self._controls[cache] = ((b"cache-control", control.encode()), (b"vary", vary))
         return made
 

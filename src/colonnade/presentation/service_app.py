@@ -18,6 +18,7 @@ from colonnade.observability.correlation import Context
 from colonnade.observability.logs import get_logger
 from colonnade.observability.traceparent import TraceParent
 from colonnade.persistence.execution import Outcome, Refused
+from colonnade.persistence.quotas import QuotaReached
 from colonnade.persistence.reads import StaleRead, required_position
 from colonnade.persistence.store import AlreadyAnswered, StoredAnswer, StoreFailed, VersionConflict, WriteFailed
 from colonnade.persistence.unit import Answer, Effect
@@ -72,9 +73,12 @@ class _Route:
 class ServiceApp:
     """Answers the requests to one service."""
 
-    def __init__(self, api: Api, dispatch: Dispatch, world: World, queries: QueryCache) -> None:
+    def __init__(
+        self, api: Api, dispatch: Dispatch, world: World, queries: QueryCache, tenant: str | None = None
+    ) -> None:
         self._dispatch = dispatch
         self._world = world
+        self._tenant = tenant
         self._cached = CachedQueries(queries, dispatch.service, dispatch.history, world)
         self._mounts = api.mounts
         self._routes = _routes(api)
@@ -99,6 +103,8 @@ class ServiceApp:
         except WriteFailed as error:
             # The unit is at fault, not the database: it would be refused again, so that nobody is told to come again
             answered = self._failed(error, scope, context)
+        except QuotaReached as reached:
+            answered = _of_problem(Problem(403, "colonnade.QuotaReached", str(reached)))
         except (VersionConflict, StaleRead, StoreFailed, UpstreamFailed, TimeoutError) as error:
             answered = _of_problem(_problem_of(error))
         except Exception as error:  # whatever a handler raises is answered, and told in the log
@@ -129,6 +135,7 @@ class ServiceApp:
             method=scope["method"],
             path=scope["path"],
             correlation_id=str(context.correlation_id),
+            **({} if context.tenant is None else {"tenant": context.tenant}),
             exc_info=error,
         )
         detail = f"Something went wrong here; the log tells what, under {context.correlation_id}."
@@ -264,6 +271,7 @@ class ServiceApp:
             correlation_id=_correlation(headers) or self._world.ids.new(),
             traceparent=str(trace),
             deadline=self._world.clock.monotonic() + seconds_given(headers.get(TIMEOUT_HEADER)),
+            tenant=self._tenant,
         )
 
 

@@ -8,6 +8,7 @@ from colonnade.domain import Refusal
 from colonnade.messages import Command, Query
 from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.execution import Outcome
+from colonnade.persistence.quotas import EventQuota
 from colonnade.persistence.store import Store, StoredAnswer
 from colonnade.persistence.unit import Effect
 from colonnade.system.graph import package_of
@@ -20,19 +21,32 @@ __all__ = ["InProcessDispatch"]
 class InProcessDispatch:
     """Hands the requests to one service to its handlers."""
 
-    def __init__(self, service: str, store: Store, handlers: MessageHandlers, topology: Topology) -> None:
+    def __init__(
+        self,
+        service: str,
+        store: Store,
+        handlers: MessageHandlers,
+        topology: Topology,
+        quota: EventQuota | None = None,
+    ) -> None:
         self.service = service
         self.history: UUID = store.history
         self._store = store
         self._handlers = handlers
+        self._quota = quota
         self._packages = {package_of(each): each.name for each in topology.system.services}
         self._origins: dict[type[Refusal], str] = {}
 
     async def execute(
         self, command: Command[Any], context: Context, close: Callable[[Outcome[Any]], Sequence[Effect]] | None
     ) -> Outcome[Any]:
-        """Carry `command` out."""
-        return await self._handlers.execute(command, context, (), close)
+        """Carry `command` out; raises `QuotaReached` where no more may be stored."""
+        if self._quota is None:
+            return await self._handlers.execute(command, context, (), close)
+        await self._quota.check()
+        outcome = await self._handlers.execute(command, context, (), close)
+        self._quota.reached(outcome.position)
+        return outcome
 
     async def ask(self, query: Query[Any], context: Context) -> Any:
         """Answer `query`."""

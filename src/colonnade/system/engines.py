@@ -1,13 +1,15 @@
 """What a host hands to the services that it runs: where they keep their data, how messages travel, who is elsewhere."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from colonnade.brokers.broker import Broker, Carried
 from colonnade.brokers.memory import MemoryBroker
+from colonnade.brokers.namespaced import NamespacedBroker
 from colonnade.caching import MemoryCache
 from colonnade.caching.http_purge import HttpPurge
+from colonnade.caching.namespaced import NamespacedCache
 from colonnade.caching.purge import PurgeQueue
 from colonnade.caching.query_cache import QueryCache
 from colonnade.messages import Command, Query
@@ -16,11 +18,16 @@ from colonnade.persistence import DataDirectory
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId
+from colonnade.security.tenants import Tenant
 from colonnade.world import World
 
-__all__ = ["Elsewhere", "Engines", "embedded_engines"]
+__all__ = ["Elsewhere", "Engines", "OpenStore", "embedded_engines", "engines_of", "sqlite_stores"]
 
 R = TypeVar("R")
+
+
+OpenStore = Callable[[str], Awaitable[Store]]
+"""Opens the store of a service."""
 
 
 class Elsewhere(Protocol):
@@ -44,10 +51,11 @@ class Engines:
     its end; those of the `former` one, which was in its place and has ended, are free. They are `shared` where other
     instances of a service may write its store too. `elsewhere` is None where all services are in this process. `loops`
     is what must run for these to be of use, by name.
+    They are a `tenant`'s alone where the system has tenants.
     """
 
     data: DataDirectory
-    open_store: Callable[[str], Awaitable[Store]]
+    open_store: OpenStore
     broker: Broker
     owner: str
     queries: QueryCache
@@ -56,6 +64,7 @@ class Engines:
     former: str | None = None
     elsewhere: Elsewhere | None = None
     loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    tenant: Tenant | None = None
 
 
 def embedded_engines(data: DataDirectory, world: World, purge: Sequence[str] = ()) -> Engines:
@@ -64,10 +73,41 @@ def embedded_engines(data: DataDirectory, world: World, purge: Sequence[str] = (
     `purge` are the URLs of what keeps public pages before it, and is told which are out of date.
     """
 
-    async def open_store(service: str) -> Store:
-        return await open_sqlite_store(data.path / f"{service}.sqlite3", world)
-
     purging = PurgeQueue(HttpPurge(purge), world) if purge else None
     queries = QueryCache(MemoryCache(world.clock), world, purging)
     loops = {"purging": purging.run} if purging is not None else {}
-    return Engines(data, open_store, MemoryBroker(), "embedded", queries, loops=loops)
+    return Engines(data, sqlite_stores(data, world), MemoryBroker(), "embedded", queries, loops=loops)
+
+
+def sqlite_stores(data: DataDirectory, world: World) -> OpenStore:
+    """Stores in files of `data`."""
+
+    async def open_store(service: str) -> Store:
+        return await open_sqlite_store(data.path / f"{service}.sqlite3", world)
+
+    return open_store
+
+
+def engines_of(
+    tenant: Tenant,
+    common: Engines,
+    world: World,
+    data: DataDirectory,
+    open_store: OpenStore,
+    elsewhere: Elsewhere | None = None,
+) -> Engines:
+    """What `tenant` has of the engines of a process: files and stores of its own, its part of what carries and keeps.
+
+    Nothing in it leads to another tenant's.
+    """
+    kept = NamespacedCache(common.queries.store, tenant.name)
+    return replace(
+        common,
+        data=data,
+        open_store=open_store,
+        broker=NamespacedBroker(common.broker, tenant.name),
+        queries=QueryCache(kept, world, common.queries.purging, tenant.name),
+        elsewhere=elsewhere,
+        loops={},
+        tenant=tenant,
+    )

@@ -68,12 +68,14 @@ class RoutingMediator:
         handled_by: Mapping[type[Message], str],
         elsewhere: Elsewhere | None,
         world: World,
+        tenant: str | None = None,
     ) -> None:
         self._service = service
         self._owners = owners
         self._handled_by = handled_by
         self._elsewhere = elsewhere
         self._world = world
+        self._tenant = tenant
 
     async def execute(self, command: Command[R]) -> R:
         """Carry `command` out where it is handled; raises the handler's refusal."""
@@ -104,4 +106,4 @@ class RoutingMediator:
 
     def _context(self) -> Context:
         context = current_context.get(None)
-        return context if context is not None else Context(self._world.ids.new())
+        return context if context is not None else Context(self._world.ids.new(), tenant=self._tenant)

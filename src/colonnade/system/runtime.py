@@ -22,6 +22,7 @@ from colonnade.persistence.addresses import HANDLERS
 from colonnade.persistence.execution import Execution, Outcome, Refused
 from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.outgoing import UnitOutbox, UnitReplies
+from colonnade.persistence.quotas import EventQuota
 from colonnade.persistence.repository import AggregateCache, EventSourcedRepository
 from colonnade.persistence.store import Store
 from colonnade.persistence.tables.inline import UnitTables
@@ -105,21 +106,33 @@ class Runtime:
         own = {name: loop for service in self.services.values() for name, loop in service.loops.items()}
         return {**self.engines.loops, **own}
 
+    @property
+    def phased(self) -> Sequence[Health]:
+        """All whose phase is that of the host."""
+        return [self.health, *(service.health for service in self.services.values())]
+
     async def close(self) -> None:
         """Let go of everything; loops must have been stopped."""
         await self._resources.aclose()
 
 
-async def build(system: System, engines: Engines, world: World, only: Collection[str] | None = None) -> Runtime:
+async def build(
+    system: System,
+    engines: Engines,
+    world: World,
+    only: Collection[str] | None = None,
+    foreground: Foreground | None = None,
+) -> Runtime:
     """Open the stores of `system`, or of some of its services `only`, and put their objects together.
 
-    The whole system is checked all the same; raises `InvalidSystem`.
+    The whole system is checked all the same; raises `InvalidSystem`. In the `foreground` may be the requests to others
+    of the process.
     """
     services = [service for service in system.services if only is None or service.name in only]
     topology = topology_of(system)
     codec = MessageCodec(topology.names)
     async with AsyncExitStack() as resources:
-        foreground = Foreground()
+        foreground = foreground or Foreground()
         resources.push_async_callback(engines.broker.close)
         resources.push_async_callback(engines.queries.close)
         owners: dict[type[Message], MessageHandlers] = {}
@@ -144,7 +157,9 @@ async def build(system: System, engines: Engines, world: World, only: Collection
         for builder in builders:
             await builder.open_for_business()
         await starting.aclose()
-        states = [engines.queries.health, *(service.health.states for service in running.values())]
+        states = [service.health.states for service in running.values()]
+        if engines.tenant is None:  # what tenants share is told once
+            states.append(engines.queries.health)
         health = Health(world.clock, states)
         gateway = EmbeddedGateway(
             {builder.name: builder.app for builder in builders},
@@ -181,6 +196,7 @@ class _ServiceBuilder:
         self._foreground = foreground
         self._owners = owners
         self._resources = resources
+        self._tenant = engines.tenant.name if engines.tenant is not None else None
         self._routes = topology.routes(service.name)
         # Another instance may have written since: a handler must not refuse by what was
         self._cache = AggregateCache(AGGREGATES_REMEMBERED)
@@ -226,7 +242,7 @@ class _ServiceBuilder:
         self.handlers = handlers
         self._owners.update({declared.message: handlers for declared in self._declared.handlers})
         consumers = await self._consumers(container, handlers)
-        worker = Worker(self.name, self._store, consumers, self._world, self._foreground)
+        worker = Worker(self.name, self._store, consumers, self._world, self._foreground, tenant=self._tenant)
         relay = Relay(
             self.name,
             self._store,
@@ -236,7 +252,8 @@ class _ServiceBuilder:
             self._engines.lease_seconds,
         )
         timers = Timers(self.name, self._store, self._world)
-        inbox = Inbox(self.name, self._store, self._world, self._topology.interested(self.name), self._refetch)
+        interested = self._topology.interested(self.name)
+        inbox = Inbox(self.name, self._store, self._world, interested, self._refetch, tenant=self._tenant)
         receiving: dict[str, Loop] = {}
         if self._engines.shared:
             # A chain is received by one: its next message may not come to another before this one is written down
@@ -244,8 +261,8 @@ class _ServiceBuilder:
         else:
             self._resources.push_async_callback((await self._subscribed(inbox)).close)
         api = self.service.api or Api()
-        dispatch = InProcessDispatch(self.name, self._store, handlers, self._topology)
-        self.app = ServiceApp(api, dispatch, self._world, self._engines.queries)
+        dispatch = InProcessDispatch(self.name, self._store, handlers, self._topology, self._quota())
+        self.app = ServiceApp(api, dispatch, self._world, self._engines.queries, self._tenant)
         sagas = [consumer for consumer in consumers.values() if isinstance(consumer, SagaConsumer)]
         for saga in sagas:
             await saga.suspended.look()
@@ -308,7 +325,7 @@ class _ServiceBuilder:
             return
         for number, command in enumerate(self.service.opening()):
             await self._once(f"opening|{number}", command)
-        context = Context(self._world.ids.new())
+        context = Context(self._world.ids.new(), tenant=self._tenant)
         unit = Unit(self._world.clock.micros(), context.correlation_id)
         unit.effects.append(Answer("opening", b"", b"", _FOR_EVER))
         await self._store.commit(unit)
@@ -324,7 +341,13 @@ class _ServiceBuilder:
                 )
             return (Answer(scope, b"", b"", _FOR_EVER),)
 
-        await self.handlers.execute(command, Context(self._world.ids.new()), (), close)
+        await self.handlers.execute(command, Context(self._world.ids.new(), tenant=self._tenant), (), close)
+
+    def _quota(self) -> EventQuota | None:
+        tenant = self._engines.tenant
+        if tenant is None or tenant.events is None:
+            return None
+        return EventQuota(tenant.name, self.name, tenant.events, self._store, self._world.clock)
 
     async def _consumers(self, container: AsyncContainer, handlers: MessageHandlers) -> Mapping[str, Consumer]:
         consumers: dict[str, Consumer] = {
@@ -365,7 +388,7 @@ class _ServiceBuilder:
             Sleep: world.sleep,
             DataDirectory: self._engines.data,
             Mediator: RoutingMediator(
-                self.name, self._owners, self._topology.handled_by, self._engines.elsewhere, world
+                self.name, self._owners, self._topology.handled_by, self._engines.elsewhere, world, self._tenant
             ),
             Outbox: UnitOutbox(self._routes, self._codec, world),
             Replies: UnitReplies(self._store, self._routes, world),

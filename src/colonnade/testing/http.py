@@ -1,7 +1,7 @@
 """Requests to an ASGI application, without a network between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -32,15 +32,18 @@ async def request(
     *,
     body: bytes | AsyncIterator[bytes] = b"",
     json: object = msgspec.UNSET,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
 ) -> HttpAnswer:
     """Send one request to `app`; `json` sets the body and its type, an iterator as body is sent in chunks."""
-    raw = {name.lower(): value for name, value in (headers or {}).items()}
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    raw = [(name.lower(), value) for name, value in pairs]
+    given = {name for name, _ in raw}
     if json is not msgspec.UNSET:
         body = msgspec.json.encode(json)
-        raw.setdefault("content-type", "application/json")
-    if isinstance(body, bytes):
-        raw.setdefault("content-length", str(len(body)))
+        if "content-type" not in given:
+            raw.append(("content-type", "application/json"))
+    if isinstance(body, bytes) and "content-length" not in given:
+        raw.append(("content-length", str(len(body))))
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
@@ -52,7 +55,7 @@ async def request(
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in raw.items()],
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in raw],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }

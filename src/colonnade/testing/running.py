@@ -1,23 +1,28 @@
 """A whole system, running in the test's own process on stores of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from colonnade.messages import Command, Query
 from colonnade.persistence import DataDirectory
 from colonnade.persistence.unit import Unit
+from colonnade.security.tenants import Tenant
 from colonnade.system import System
-from colonnade.system.engines import Engines, embedded_engines
+from colonnade.system.admin.offline import TENANTS
+from colonnade.system.engines import Engines, embedded_engines, engines_of, sqlite_stores
 from colonnade.system.hosts.supervision import Supervisor
 from colonnade.system.mediation import RoutingMediator
 from colonnade.system.runtime import Runtime, build
+from colonnade.system.tenants import TenantedRuntime, build_for_tenants
 from colonnade.testing.http import HttpAnswer, request
 from colonnade.world import World, real_world
 
-__all__ = ["RunningSystem", "running_system"]
+__all__ = ["RunningSystem", "RunningTenants", "running_system", "running_tenants"]
 
 R = TypeVar("R")
 
@@ -109,6 +114,63 @@ class RunningSystem:
                     if progress.stopped is None and progress.position < progress.end:
                         waiting[name] = f"{projector.name} is at {progress.position} of {progress.end}"
         return waiting
+
+
+class RunningTenants:
+    """Speaks to a system of several tenants as each of them does, and as somebody does who comes through the door."""
+
+    def __init__(self, runtime: TenantedRuntime) -> None:
+        self.runtime = runtime
+        self._of = {name: RunningSystem(each) for name, each in runtime.of.items()}
+
+    def of(self, tenant: str) -> RunningSystem:
+        """The system as `tenant` has it."""
+        return self._of[tenant]
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        json: object = msgspec.UNSET,
+        headers: Sequence[tuple[str, str]] | Mapping[str, str] = (),
+    ) -> HttpAnswer:
+        """Send a request through the door."""
+        return await request(self.runtime.door, method, target, json=json, headers=headers)
+
+    async def settled(self) -> None:
+        """Return when no tenant has anything to do; raises `NotSettled`."""
+        for each in self._of.values():
+            await each.settled()
+
+
+@asynccontextmanager
+async def running_tenants(
+    system: System,
+    data: Path,
+    tenants: Sequence[Tenant],
+    world: World | None = None,
+    *,
+    common: Engines | None = None,
+    engines: Callable[[Tenant], Engines] | None = None,
+) -> AsyncIterator[RunningTenants]:
+    """Run `system` for each of `tenants`, in files below `data` unless on other `engines` over `common` ones."""
+    world = world or real_world()
+    shared = common or embedded_engines(DataDirectory(data), world)
+
+    def own(tenant: Tenant) -> Engines:
+        directory = DataDirectory(data / TENANTS / tenant.name)
+        directory.path.mkdir(parents=True, exist_ok=True)
+        return engines_of(tenant, shared, world, directory, sqlite_stores(directory, world))
+
+    runtime = await build_for_tenants(system, tenants, shared, engines or own, world)
+    supervisor = asyncio.create_task(Supervisor(runtime.loops, world).run())
+    try:
+        yield RunningTenants(runtime)
+    finally:
+        supervisor.cancel()
+        await asyncio.wait([supervisor])
+        await runtime.close()
 
 
 @asynccontextmanager

@@ -56,9 +56,9 @@ class Consumer(Protocol):
         """
 
 
-def context_of(envelope: Envelope) -> Context:
-    """What a message hands on to all that follows from it."""
-    return Context(envelope.correlationid, envelope.id, envelope.principal, envelope.traceparent)
+def context_of(envelope: Envelope, tenant: str | None) -> Context:
+    """What a message in the store of `tenant` hands on to all that follows from it."""
+    return Context(envelope.correlationid, envelope.id, envelope.principal, envelope.traceparent, None, tenant)
 
 
 @dataclass(frozen=True, slots=True)

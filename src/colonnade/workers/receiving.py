@@ -19,7 +19,7 @@ from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Rec
 from colonnade.workers.consumers import NOBODY
 from colonnade.world import World
 
-__all__ = ["BACKLOG_LIMIT", "HOLE_SECONDS", "Inbox", "Refetch"]
+__all__ = ["BACKLOG_LIMIT", "HOLE_SECONDS", "Inbox", "OtherTenants", "Refetch"]
 
 BACKLOG_LIMIT = 50_000
 """With more unhandled messages than this a service takes no more in, until half of them are done."""
@@ -33,6 +33,17 @@ Refetch = Callable[[ChainId, int], Awaitable[Sequence[Carried]]]
 """Fetches from the producer of a chain what comes after a seq; the `prev` of the first says whether all of it is."""
 
 _Flow = tuple[str, UUID, str]
+
+
+class OtherTenants(ValueError):
+    """A message of one tenant came to another's inbox."""
+
+    def __init__(self, theirs: str | None, ours: str | None) -> None:
+        super().__init__(theirs, ours)
+        self.theirs, self.ours = theirs, ours
+
+    def __str__(self) -> str:
+        return f"It is a message of {self.theirs or 'no tenant'}, and came to the inbox of {self.ours or 'no tenant'}."
 
 
 @dataclass(slots=True)
@@ -71,6 +82,7 @@ class Inbox:
         interested: Mapping[str, Sequence[str]],
         refetch: Refetch,
         backlog_limit: int = BACKLOG_LIMIT,
+        tenant: str | None = None,
     ) -> None:
         self._service = service
         self._store = store
@@ -78,6 +90,7 @@ class Inbox:
         self._interested = interested
         self._refetch = refetch
         self._backlog_limit = backlog_limit
+        self._tenant = tenant
         self._flows: dict[_Flow, _FlowState] = {}
         self._full = False
 
@@ -305,6 +318,8 @@ class Inbox:
 
     def _consumers(self, message: Carried) -> list[tuple[str, str]]:
         envelope = Envelope.decode(message.envelope)
+        if envelope.tenant != self._tenant:
+            raise OtherTenants(envelope.tenant, self._tenant)
         if message.topic == commands_of(self._service):
             return [(HANDLERS, message.key)]
         if message.topic == replies_of(self._service):

@@ -51,6 +51,7 @@ class Worker:
         world: World,
         foreground: Foreground,
         attempts: int = ATTEMPTS,
+        tenant: str | None = None,
     ) -> None:
         self._service = service
         self._store = store
@@ -58,6 +59,7 @@ class Worker:
         self._nobody = Places(NOBODY, Nobody(store, world), foreground)
         self._world = world
         self._attempts = attempts
+        self._tenant = tenant
         self._waking = Waking(Touched.INBOX, world.clock)
         store.watch(self._touched)
         self._next_retry: int | None = None
@@ -179,9 +181,9 @@ class Worker:
             envelope = Envelope.decode(message.envelope)
         except MalformedEnvelope as error:
             # It will not read better the next time
-            await self._park(message, Context(self._world.ids.new()), consumer, error)
+            await self._park(message, Context(self._world.ids.new(), tenant=self._tenant), consumer, error)
             return
-        context = context_of(envelope)
+        context = context_of(envelope, self._tenant)
         try:
             if envelope.notafter is not None:
                 expires = micros_of(envelope.notafter)

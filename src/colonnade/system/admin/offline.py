@@ -1,11 +1,14 @@
 """The stores of a system that does not run, opened for one operation."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.sqlite.schema import APPLICATION_ID
+from colonnade.security.tenants import Tenant
+from colonnade.system.admin.evidence import read_evidence
 from colonnade.system.admin.perform import Administered
 from colonnade.system.engines import embedded_engines
 from colonnade.system.hosts.data_directory import own_data_directory
@@ -13,7 +16,10 @@ from colonnade.system.runtime import Runtime, build
 from colonnade.system.service import System
 from colonnade.world import World
 
-__all__ = ["NoStores", "administered", "open_stores", "stores_in"]
+__all__ = ["TENANTS", "NoStores", "administered", "holds_stores", "open_stores", "stores_in", "tenants_in"]
+
+TENANTS = "tenants"
+"""The directory in which each tenant has a data directory."""
 
 _MAGIC = b"SQLite format 3\x00"
 _APPLICATION_ID = slice(68, 72)
@@ -27,6 +33,8 @@ class NoStores(Exception):
         self.directory = directory
 
     def __str__(self) -> str:
+        if names := tenants_in(self.directory):
+            return f"{self.directory} holds the data of tenants; choose one of {', '.join(names)} with --tenant."
         return f"There are no stores in {self.directory}; name the data directory of a system with --data."
 
 
@@ -39,6 +47,18 @@ def stores_in(directory: Path) -> Mapping[str, Path]:
     if not found:
         raise NoStores(directory)
     return found
+
+
+def holds_stores(directory: Path) -> bool:
+    """Whether there are stores of no tenant in `directory`, or a fleet has said where it keeps them."""
+    return read_evidence(directory) is not None or any(
+        not _is_of_another_program(path) for path in directory.glob("*.sqlite3")
+    )
+
+
+def tenants_in(directory: Path) -> Sequence[str]:
+    """The tenants that have data in `directory`."""
+    return sorted(path.name for path in (directory / TENANTS).glob("*") if holds_stores(path))
 
 
 def _is_of_another_program(path: Path) -> bool:
@@ -72,7 +92,10 @@ async def open_stores(
     with own_data_directory(directory) as data:
         async with AsyncExitStack() as opened:
             if system is not None:
-                runtime = await build(system, embedded_engines(data, world), world)
+                engines = embedded_engines(data, world)
+                if data.path.parent.name == TENANTS:
+                    engines = replace(engines, tenant=Tenant(data.path.name))
+                runtime = await build(system, engines, world)
                 opened.push_async_callback(runtime.close)
                 yield administered(runtime)
                 return

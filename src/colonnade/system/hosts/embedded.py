@@ -2,23 +2,29 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from starlette.types import ASGIApp
+
 from colonnade.observability.logs import get_logger
 from colonnade.persistence import DataDirectory
+from colonnade.security.tenants import Tenant
 from colonnade.system.admin.offline import administered
 from colonnade.system.admin.perform import perform
 from colonnade.system.admin.socket import serve_operations
-from colonnade.system.engines import embedded_engines
+from colonnade.system.engines import Engines, embedded_engines, engines_of, sqlite_stores
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.listening import bound, url_of
-from colonnade.system.hosts.serving import serve
+from colonnade.system.hosts.serving import Served, serve
 from colonnade.system.hosts.stopping import Stop
+from colonnade.system.hosts.tenant_directories import own_tenant_directories, refuse_tenants
 from colonnade.system.runtime import Runtime, build
 from colonnade.system.service import System
+from colonnade.system.tenants import build_for_tenants
 from colonnade.world import World
 
 __all__ = ["EmbeddedHost", "HostSettings", "Serving"]
@@ -28,12 +34,16 @@ _log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """Where the system answers and keeps its data; port 0 takes a free one. `purge` are what keeps pages before it."""
+    """Where the system answers and keeps its data; port 0 takes a free one. `purge` are what keeps pages before it.
+
+    Without `tenants` it is one for all.
+    """
 
     data: Path
     host: str = "127.0.0.1"
     port: int = 8000
     purge: Sequence[str] = ()
+    tenants: Sequence[Tenant] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,7 @@ class Serving:
     url: str
     data: DataDirectory
     services: tuple[str, ...]
+    tenants: tuple[str, ...] = ()
 
 
 class EmbeddedHost:
@@ -81,23 +92,61 @@ class EmbeddedHost:
             own_data_directory(settings.data) as data,
             bound(settings.host, settings.port) as listener,
         ):
-            building = asyncio.ensure_future(
-                build(self._system, embedded_engines(data, self._world, settings.purge), self._world)
-            )
+            engines = embedded_engines(data, self._world, settings.purge)
+            if settings.tenants:
+                await self._run_for_tenants(data, engines, listener)
+                return
+            refuse_tenants(data.path)
+            building = asyncio.ensure_future(build(self._system, engines, self._world))
             if not await self._stop.unless(building):
                 return
             runtime = building.result()
             try:
-                await self._serve(runtime, data, listener)
+                await self._serve(runtime, runtime.gateway, {data: runtime}, data, listener)
             finally:
                 await runtime.close()
 
-    async def _serve(self, runtime: Runtime, data: DataDirectory, listener: socket.socket) -> None:
-        def ready() -> None:
-            self._ready(Serving(url_of(self._settings.host, listener), data, tuple(runtime.services)))
-            _log.info("ready", system=self._system.name, services=len(runtime.services))
+    async def _run_for_tenants(self, data: DataDirectory, common: Engines, listener: socket.socket) -> None:
+        tenants, world = self._settings.tenants, self._world
+        with own_tenant_directories(data, tenants) as own:
 
-        operations = partial(perform, services=administered(runtime), world=self._world)
-        async with serve_operations(data.path, operations):
-            await serve(runtime, runtime.gateway, listener, self._stop, ready)
+            def engines(tenant: Tenant) -> Engines:
+                directory = own[tenant.name]
+                return engines_of(tenant, common, world, directory, sqlite_stores(directory, world))
+
+            building = asyncio.ensure_future(build_for_tenants(self._system, tenants, common, engines, world))
+            if not await self._stop.unless(building):
+                return
+            runtime = building.result()
+            try:
+                each = {own[name]: of_tenant for name, of_tenant in runtime.of.items()}
+                await self._serve(runtime, runtime.door, each, data, listener)
+            finally:
+                await runtime.close()
+
+    async def _serve(
+        self,
+        served: Served,
+        app: ASGIApp,
+        runtimes: Mapping[DataDirectory, Runtime],
+        data: DataDirectory,
+        listener: socket.socket,
+    ) -> None:
+        services = tuple(service.name for service in self._system.services)
+        tenants = tuple(tenant.name for tenant in self._settings.tenants)
+
+        def ready() -> None:
+            self._ready(Serving(url_of(self._settings.host, listener), data, services, tenants))
+            _log.info(
+                "ready",
+                system=self._system.name,
+                services=len(services),
+                **({"tenants": len(tenants)} if tenants else {}),
+            )
+
+        async with AsyncExitStack() as operated:
+            for directory, runtime in runtimes.items():
+                operations = partial(perform, services=administered(runtime), world=self._world)
+                await operated.enter_async_context(serve_operations(directory.path, operations))
+            await serve(served, app, listener, self._stop, ready)
         _log.info("stopped", system=self._system.name)

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from starlette.types import ASGIApp
 
@@ -13,12 +14,33 @@ from colonnade.system.hosts.health_log import log_health
 from colonnade.system.hosts.listening import Server
 from colonnade.system.hosts.stopping import Stop
 from colonnade.system.hosts.supervision import Supervisor
-from colonnade.system.runtime import Runtime
+from colonnade.system.runtime import Loop
+from colonnade.world import World
 
-__all__ = ["serve"]
+__all__ = ["Served", "serve"]
 
 
-async def serve(runtime: Runtime, app: ASGIApp, listener: socket.socket, stop: Stop, ready: Callable[[], None]) -> None:
+class Served(Protocol):
+    """What a host runs: one system, or one for each tenant."""
+
+    @property
+    def world(self) -> World:
+        """Its clock, and the rest."""
+
+    @property
+    def health(self) -> Health:
+        """That of all of it."""
+
+    @property
+    def phased(self) -> Sequence[Health]:
+        """All whose phase is that of the host."""
+
+    @property
+    def loops(self) -> Mapping[str, Loop]:
+        """What must run for it to live, by name."""
+
+
+async def serve(runtime: Served, app: ASGIApp, listener: socket.socket, stop: Stop, ready: Callable[[], None]) -> None:
     """Serve `app` on `listener` until `stop`; `ready` is called once requests are answered."""
     world = runtime.world
     loops = {**runtime.loops, "host.health": lambda: log_health(runtime.health, world)}
@@ -40,7 +62,6 @@ async def serve(runtime: Runtime, app: ASGIApp, listener: socket.socket, stop: S
         background.cancel()
 
 
-def _enter(runtime: Runtime, phase: Phase) -> None:
-    healths: list[Health] = [runtime.health, *(service.health for service in runtime.services.values())]
-    for health in healths:
+def _enter(runtime: Served, phase: Phase) -> None:
+    for health in runtime.phased:
         health.phase = phase

@@ -1,0 +1,1 @@
+"""Several tenants in one system."""
