@@ -138,6 +138,8 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
+        (("--postgres-replica", "postgresql://b"), "--postgres-replica: for a fleet only; add --fleet"),
+        (("--fleet", "--postgres-replica", "postgresql://b"), "name that by --postgres"),
         (("--replicas", "baking=2"), "--replicas: for a fleet only; add --fleet"),
         (("--nats", "nats://127.0.0.1:4222"), "--nats: for a fleet only; add --fleet"),
         (

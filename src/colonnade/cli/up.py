@@ -61,6 +61,13 @@ def up(
             help="With --fleet: a PostgreSQL that is there, for a user who may make databases.", metavar="URL"
         ),
     ] = None,
+    postgres_replica: Annotated[
+        str | None,
+        typer.Option(
+            help="With --postgres: a streaming standby of it, where queries are read while it follows closely.",
+            metavar="URL",
+        ),
+    ] = None,
     broker: Annotated[
         BrokerKind | None,
         typer.Option(
@@ -105,11 +112,13 @@ def up(
         colonnade up grocer.system:grocer --fleet --broker rabbitmq
     """
     only_of_fleets = {
-        "--postgres": postgres, "--broker": broker, "--nats": nats, "--rabbitmq": rabbitmq, "--kafka": kafka,
-        "--valkey": valkey, "--replicas": replicas,
+        "--postgres": postgres, "--postgres-replica": postgres_replica, "--broker": broker, "--nats": nats,
+        "--rabbitmq": rabbitmq, "--kafka": kafka, "--valkey": valkey, "--replicas": replicas,
     }  # fmt: skip
     if not fleet and (given := [name for name, value in only_of_fleets.items() if value]):
         raise typer.BadParameter(f"{', '.join(given)}: for a fleet only; add --fleet.")
+    if postgres_replica is not None and postgres is None:
+        raise typer.BadParameter("--postgres-replica is a standby of a server that is there; name that by --postgres.")
     broker_kind, broker_url = named_broker(broker, nats, rabbitmq, kafka)
     try:
         tenants = read_tenants(tenant or ())
@@ -147,7 +156,7 @@ def up(
 
                 settings_of_fleet = FleetSettings(
                     target, data, host, port, postgres, broker_kind, broker_url, valkey, purge or (),
-                    _numbers(replicas or (), system),
+                    _numbers(replicas or (), system), postgres_replica,
                 )  # fmt: skip
                 runner.run(run_fleet(system, settings_of_fleet, world))
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.engine.interfaces import Dialect
 
+from colonnade.observability.health import HealthState
 from colonnade.persistence.migrations.line import Line
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot, Unit
 
@@ -34,6 +35,7 @@ __all__ = [
     "OutboxRow",
     "ParkedMessage",
     "QueryFailed",
+    "Replica",
     "Store",
     "StoreClosed",
     "StoreConflict",
@@ -465,6 +467,20 @@ class Versions(Protocol):
         """Remain registered; raises `CodeTooOld` where the tables went on without this instance, `StoreFailed`."""
 
 
+class Replica(Protocol):
+    """A copy of a store that follows it, for queries alone."""
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it follows closely enough to be asked."""
+
+    async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+        """As the store's; raises `StoreFailed` too where it is not fit, or is of another history by now."""
+
+    async def catch_up(self) -> None:
+        """Wait until it has all that is committed by now; raises `StoreFailed` where that takes more than a moment."""
+
+
 class Store(Protocol):
     """All of a service's durable state. Every write is a unit of work; every read a short page."""
 
@@ -499,6 +515,13 @@ class Store(Protocol):
     @property
     def versions(self) -> Versions:
         """Which code may use the tables."""
+
+    @property
+    def replica(self) -> Replica | None:
+        """Where queries are read while it is fit."""
+
+    def health(self, service: str) -> Sequence[HealthState]:
+        """What hinders the store of `service`."""
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none.

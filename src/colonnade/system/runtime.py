@@ -16,7 +16,7 @@ from colonnade.messages import Command, Message
 from colonnade.messages.codec import MessageCodec
 from colonnade.observability.correlation import Context
 from colonnade.observability.foreground import Foreground
-from colonnade.observability.health import Health
+from colonnade.observability.health import Health, HealthCheck
 from colonnade.persistence import DataDirectory, Reads, Tables
 from colonnade.persistence.addresses import HANDLERS
 from colonnade.persistence.execution import Execution, Outcome, Refused
@@ -268,7 +268,8 @@ class _ServiceBuilder:
             await saga.suspended.look()
         registration = Registration(self.name, self._store.versions, self._world)
         horizon = Horizon(self.name, self._store.log, self._world)
-        checks = [
+        checks: list[HealthCheck] = [
+            lambda: self._store.health(self.name),
             registration.health,
             horizon.health,
             relay.health,

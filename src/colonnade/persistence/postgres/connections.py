@@ -15,7 +15,19 @@ from colonnade.persistence.postgres.failures import DRIVER_ERRORS
 from colonnade.persistence.store import StoreClosed, StoreFailed
 from colonnade.world import uuid_of
 
-__all__ = ["CONNECTIONS", "READERS", "WRITERS", "Connection", "Connections", "Link", "name_of"]
+__all__ = [
+    "CONNECTIONS",
+    "QUERYING",
+    "READERS",
+    "WRITERS",
+    "Connection",
+    "Connections",
+    "Link",
+    "connect",
+    "end",
+    "name_of",
+    "settings_of",
+]
 
 WRITERS = 2
 READERS = 4
@@ -82,11 +94,20 @@ def name_of(url: str, schema: str) -> str:
     return f"{where}#{schema}"
 
 
+def settings_of(schema: str, instance: str, *, read_only: bool = False) -> Mapping[str, str]:
+    """What the server is told of a connection of `instance`."""
+    settings = {"search_path": f'"{schema}"', "application_name": f"colonnade {instance}"}
+    return {**settings, "default_transaction_read_only": "on"} if read_only else settings
+
+
 class Link:
     """One connection, one user at a time."""
 
-    def __init__(self, url: str, name: str, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, name: str, settings: Mapping[str, str], connect_seconds: float = CONNECT_SECONDS
+    ) -> None:
         self._url = url
+        self._connect_seconds = connect_seconds
         self._name = name
         self._settings = {**_SETTINGS, **settings}
         self._connection: Connection | None = None
@@ -105,10 +126,15 @@ class Link:
         connection: Connection | None = self._connection
         if connection is None or connection.is_closed():
             try:
-                connection = self._connection = await connect(self._url, self._settings)
+                connection = self._connection = await connect(self._url, self._settings, self._connect_seconds)
             except DRIVER_ERRORS as error:
                 raise StoreFailed(self._name, f"{type(error).__name__}: {error}") from error
         return connection
+
+    def break_off(self) -> None:
+        """End the connection at once; who waits for an answer is told that it is gone."""
+        if self._connection is not None:
+            self._connection.terminate()
 
     async def close(self) -> None:
         """Close it when who has it is done."""
@@ -124,9 +150,9 @@ class Connections:
 
     def __init__(self, url: str, schema: str, instance: str, *, read_only: bool = False) -> None:
         self.name = name_of(url, schema)
-        path = {"search_path": f'"{schema}"', "application_name": f"colonnade {instance}"}
-        reading = {**path, "default_transaction_read_only": "on"}
-        self.writers = [Link(url, self.name, reading if read_only else path) for _ in range(WRITERS)]
+        reading = settings_of(schema, instance, read_only=True)
+        writing = settings_of(schema, instance, read_only=read_only)
+        self.writers = [Link(url, self.name, writing) for _ in range(WRITERS)]
         self._readers = [Link(url, self.name, reading) for _ in range(READERS)]
         self._idle = list(self._readers)
         self._free = asyncio.Semaphore(READERS)
@@ -166,11 +192,11 @@ class Connections:
             await link.close()
 
 
-async def connect(url: str, settings: Mapping[str, str]) -> Connection:
+async def connect(url: str, settings: Mapping[str, str], seconds: float = CONNECT_SECONDS) -> Connection:
     """A new connection; raises one of `DRIVER_ERRORS`."""
     connection: Connection = await asyncpg.connect(
         url,
-        timeout=CONNECT_SECONDS,
+        timeout=seconds,
         server_settings=dict(settings),
         statement_cache_size=_STATEMENTS_CACHED,
         max_cached_statement_lifetime=0,

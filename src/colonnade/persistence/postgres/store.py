@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.engine.interfaces import Dialect
 
+from colonnade.observability.health import HealthState
 from colonnade.persistence.coalescing import Coalescer
 from colonnade.persistence.migrations.versions import check_code
 from colonnade.persistence.postgres.connections import Connection, Connections
@@ -15,6 +16,7 @@ from colonnade.persistence.postgres.leases import PostgresLeases
 from colonnade.persistence.postgres.log import PostgresLog
 from colonnade.persistence.postgres.notices import Notices
 from colonnade.persistence.postgres.pruning import prune
+from colonnade.persistence.postgres.replica import PostgresReplica
 from colonnade.persistence.postgres.room import check_room
 from colonnade.persistence.postgres.rows import (
     Pages,
@@ -37,10 +39,11 @@ Rows = list[tuple[Any, ...]]
 
 
 async def open_postgres_store(
-    url: str, world: World, *, schema: str = "public", read_only: bool = False
+    url: str, world: World, *, schema: str = "public", read_only: bool = False, replica: str | None = None
 ) -> "PostgresStore":
     """Open the store in `schema` of the database at `url`, and make it where there is none unless `read_only`.
 
+    `replica` is the same database on a streaming standby of that server, where queries are read while it is fit.
     Raises `StoreFailed` for a database that cannot be reached or has no room for an instance's connections,
     `UnfitSchema` for one of another version.
     """
@@ -60,7 +63,7 @@ async def open_postgres_store(
     except BaseException:
         await connections.close_writers()
         raise
-    store = PostgresStore(url, schema, connections, identity, world, instance)
+    store = PostgresStore(url, schema, connections, identity, world, instance, replica)
     if not read_only:
         try:
             await store.versions.enter(OWN_LINE)
@@ -82,6 +85,7 @@ class PostgresStore:
         identity: Identity,
         world: World,
         instance: str,
+        replica: str | None = None,
     ) -> None:
         self.name = connections.name
         self.history = identity.history
@@ -97,6 +101,9 @@ class PostgresStore:
         self.leases = PostgresLeases(self._beside, self.name, schema)
         self.versions = PostgresVersions(self._beside, self.name, schema, instance)
         self._checkpoint = pages.on("SELECT position FROM {s}.checkpoints WHERE projection = $1")
+        self.replica: PostgresReplica | None = None
+        if replica is not None:
+            self.replica = PostgresReplica(replica, schema, instance, pages, lambda: self.history, world)
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
         self._notices = Notices(url, schema, connections, pages, drawn, world, self._notify, instance)
@@ -104,8 +111,14 @@ class PostgresStore:
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
 
     async def listen(self) -> None:
-        """Hear from now on of what other processes commit."""
+        """Hear from now on of what other processes commit, and look after the replica."""
         await self._notices.start()
+        if self.replica is not None:
+            await self.replica.start()
+
+    def health(self, service: str) -> Sequence[HealthState]:
+        """Why the replica is passed over."""
+        return self.replica.health(service) if self.replica is not None else ()
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none."""
@@ -182,6 +195,8 @@ class PostgresStore:
         for coalescer in self._coalescers:
             await coalescer.close()
         await self._notices.close()
+        if self.replica is not None:
+            await self.replica.close()
         await self._connections.close_readers()
         await self._leave()
         await self._connections.close_writers()

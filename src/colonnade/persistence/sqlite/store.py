@@ -11,6 +11,7 @@ from uuid import UUID
 import apsw
 from sqlalchemy.engine.interfaces import Dialect
 
+from colonnade.observability.health import HealthState
 from colonnade.persistence.coalescing import Coalescer
 from colonnade.persistence.executor import ThreadExecutor
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
@@ -37,7 +38,15 @@ from colonnade.persistence.sqlite.rows import (
 from colonnade.persistence.sqlite.transactions import Transactions, failed
 from colonnade.persistence.sqlite.versions import SqliteVersions
 from colonnade.persistence.sqlite.writer import SqliteWriter
-from colonnade.persistence.store import Committed, Deferral, StoreClosed, StoredAnswer, StoreFailed, Touched
+from colonnade.persistence.store import (
+    Committed,
+    Deferral,
+    Replica,
+    StoreClosed,
+    StoredAnswer,
+    StoreFailed,
+    Touched,
+)
 from colonnade.persistence.unit import Unit
 from colonnade.world import World
 
@@ -110,6 +119,15 @@ class SqliteStore:
         self._leases = SqliteLeases(transactions, world)
         self._versions = SqliteVersions(transactions)
         self._coalescer = Coalescer(writer.write, self._notify)
+
+    @property
+    def replica(self) -> Replica | None:
+        """There is none of a file."""
+        return None
+
+    def health(self, service: str) -> Sequence[HealthState]:
+        """Nothing hinders it that is not raised."""
+        return ()
 
     @property
     def leases(self) -> SqliteLeases:

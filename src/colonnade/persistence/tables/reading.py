@@ -1,4 +1,8 @@
-"""Reads of query handlers: in one snapshot the rows, the build that they come from, and how far that is."""
+"""Reads of query handlers: in one snapshot the rows, the build that they come from, and how far that is.
+
+They go to a replica where that gives the same answer, or one as good: whoever presents a token, keeps the answer or
+decides by it gets what the primary would give.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,10 +14,11 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.selectable import GenerativeSelect, TypedReturnsRows
 
 from colonnade.persistence.reads import StaleRead, reads_made, required_position
-from colonnade.persistence.store import QueryFailed
+from colonnade.persistence.store import QueryFailed, Replica, StoreFailed
 from colonnade.persistence.tables.build import Build
 from colonnade.persistence.tables.models import Projected, ReadModels
 from colonnade.persistence.tables.statements import Prepared, Statements
+from colonnade.persistence.work import current_work
 
 __all__ = ["StoreReads"]
 
@@ -65,6 +70,12 @@ class StoreReads:
 
     async def _answer(self, prepared: Prepared) -> Rows:
         required = self._required()
+        replica = self._models.store.replica
+        # What a command decides by is of the primary, as its aggregates are
+        if replica is not None and replica.is_fit and current_work.get() is None:
+            rows = await self._from_replica(replica, prepared, required)
+            if rows is not None:
+                return rows
         loop = asyncio.get_running_loop()
         deadline: float | None = None
         while True:
@@ -82,6 +93,25 @@ class StoreReads:
                 except TimeoutError:
                     raise stale from None
 
+    async def _from_replica(self, replica: Replica, prepared: Prepared, required: int | None) -> Rows | None:
+        """The rows, where the replica has come as far as it must; the primary knows the rest, failures included."""
+        try:
+            # What is kept must not be older than the last change of its tables that was told before
+            if reads_made.get() is None and (required is None or self._are_projected(prepared)):
+                try:
+                    return await self._read(prepared, required, replica, by_checkpoint=True)
+                except StaleRead:
+                    # The token may be of an event that the projection does not take, and be passed all the same
+                    if required is None:
+                        return None
+            await replica.catch_up()
+            return await self._read(prepared, required, replica)
+        except (_Moved, StaleRead, StoreFailed, QueryFailed):
+            return None
+
+    def _are_projected(self, prepared: Prepared) -> bool:
+        return all(self._models.reader(table) is not None for table in prepared.tables)
+
     def _required(self) -> int | None:
         required = required_position.get()
         if required is None or required.service != self._models.service:
@@ -89,33 +119,42 @@ class StoreReads:
         # A position of another history says nothing about this one
         return required.position if required.history == self._models.store.history else None
 
-    async def _read(self, prepared: Prepared, required: int | None) -> Rows:
+    async def _read(
+        self, prepared: Prepared, required: int | None, replica: Replica | None = None, *, by_checkpoint: bool = False
+    ) -> Rows:
+        """The rows; raises `StaleRead` where the tables lack what is `required`.
+
+        `by_checkpoint` where the log itself may lack events up to there: only a checkpoint says that it does not.
+        """
         models = self._models
         behind_tables = (models.reader(table) for table in prepared.tables)
         read_from = [
             (projected, models.read(name))
             for name, projected in {each.projection: each for each in behind_tables if each is not None}.items()
         ]
+        by_events = required is not None and not by_checkpoint
         statements: list[tuple[str, Sequence[Any]]] = []
         for projected, build in read_from:
             statements.append(self._state(build))
-            if required is not None:
+            if required is not None and by_events:
                 behind = models.builds.behind(build, required, projected.events)
                 statements.append((behind.sql(str), behind.parameters))
         statements.append((prepared.sql(models.physical), prepared.parameters))
         try:
-            *states, rows = await models.store.query(statements)
+            *states, rows = await (replica or models.store).query(statements)
         except QueryFailed:
             # Its tables may have gone, with a build that is no longer read
-            if not await self._any_moved(read_from):
+            if replica is not None or not await self._any_moved(read_from):
                 raise
             raise _Moved from None
-        step = 1 if required is None else 2
+        step = 2 if by_events else 1
         if [state[0][0] if state else None for state in states[::step]] != [build.number for _, build in read_from]:
-            await self._any_moved(read_from)
+            if replica is None:  # which knows no later than the primary which build is read
+                await self._any_moved(read_from)
             raise _Moved
         if required is not None:
-            for (projected, _), state, missing in zip(read_from, states[::2], states[1::2], strict=True):
+            lacking = states[1::2] if by_events else [state[0][1] < required for state in states]
+            for (projected, _), state, missing in zip(read_from, states[::step], lacking, strict=True):
                 if missing:
                     raise StaleRead(projected.projection, state[0][1], required)
         made = reads_made.get()

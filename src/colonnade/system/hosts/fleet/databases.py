@@ -4,7 +4,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from colonnade.system.hosts.servers.child import ServerFailed
 
-__all__ = ["make_database"]
+__all__ = ["make_database", "same_database"]
 
 
 async def make_database(administrator: str, name: str, password: str) -> str:
@@ -30,10 +30,26 @@ async def make_database(administrator: str, name: str, password: str) -> str:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
         reason = f"no database {name} could be made: {str(error) or type(error).__name__}"
         raise ServerFailed("PostgreSQL", reason) from error
-    parts = urlsplit(administrator)
-    where = parts.netloc.rpartition("@")[2]
-    netloc = f"{quote(name, safe='')}:{quote(password, safe='')}@{where}"
-    return urlunsplit((parts.scheme, netloc, f"/{quote(name, safe='')}", parts.query, ""))
+    return _address(administrator, name, password)
+
+
+def same_database(replica: str, store: str) -> str:
+    """The address on the server `replica`, a copy of its primary with all databases and roles, of what `store` is."""
+    parts = urlsplit(store)
+    return urlunsplit(urlsplit(replica)._replace(netloc=f"{_who(store)}@{_where(replica)}", path=parts.path))
+
+
+def _address(server: str, name: str, password: str) -> str:
+    netloc = f"{quote(name, safe='')}:{quote(password, safe='')}@{_where(server)}"
+    return urlunsplit(urlsplit(server)._replace(netloc=netloc, path=f"/{quote(name, safe='')}"))
+
+
+def _who(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[0]
+
+
+def _where(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _quoted(name: str) -> str:

@@ -31,7 +31,7 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
     from colonnade.persistence.postgres import open_postgres_store
 
     async def open_store(service: str) -> Store:
-        return await open_postgres_store(settings.store, world)
+        return await open_postgres_store(settings.store, world, replica=settings.replica)
 
     async with AsyncExitStack() as opened:
         balancer = Balancer(FileRegistry(settings.registry, world.clock))

@@ -14,7 +14,7 @@ from colonnade.system.admin.evidence import write_evidence
 from colonnade.system.admin.socket import serve_operations
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.fleet.brokers import broker_server, require_driver
-from colonnade.system.hosts.fleet.databases import make_database
+from colonnade.system.hosts.fleet.databases import make_database, same_database
 from colonnade.system.hosts.fleet.instance import HOST, Instance
 from colonnade.system.hosts.fleet.keeping import Keeping
 from colonnade.system.hosts.fleet.managed import Managed, Runnable
@@ -43,8 +43,9 @@ class FleetSettings:
     """Where the gateway answers and where the servers keep their data.
 
     Of `postgres`, `broker_url` and `valkey` those that are named are servers that exist already, by their addresses; a
-    PostgreSQL must let its user make databases and roles. `broker` says of which kind the broker is. `purge` are what
-    keeps pages before the gateway. `replicas` says how many instances a service has, where that is not one.
+    PostgreSQL must let its user make databases and roles. `postgres_replica` is a streaming standby of `postgres`,
+    where queries are read while it follows closely. `broker` says of which kind the broker is. `purge` are what keeps
+    pages before the gateway. `replicas` says how many instances a service has, where that is not one.
     """
 
     target: str
@@ -57,6 +58,7 @@ class FleetSettings:
     valkey: str | None = None
     purge: Sequence[str] = ()
     replicas: Mapping[str, int] = field(default_factory=dict)
+    postgres_replica: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class FleetHost:
 
     def _instance(self, service: str, name: str, data: DataDirectory, folder: Path, servers: _Servers) -> Managed:
         owners: list[str] = []
+        replica = self._settings.postgres_replica
 
         def settings(port: int) -> ProcessSettings:
             owners.append(f"{name}-{self._world.ids.new()}")
@@ -191,6 +194,7 @@ class FleetHost:
                 former=owners[-2] if len(owners) > 1 else None,
                 data=data.path,
                 store=servers.stores[service],
+                replica=same_database(replica, servers.stores[service]) if replica is not None else None,
                 broker=servers.broker,
                 cache=servers.cache,
                 purge=tuple(self._settings.purge),

@@ -53,6 +53,8 @@ class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
     """Who was in its place before, and has ended."""
     data: Path
     store: str
+    replica: str | None = None
+    """The store's database on a streaming standby, for queries."""
     broker: BrokerSettings
     cache: str
     purge: tuple[str, ...] = ()
