@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from grocer.tests.chaos.fleet import INSTANCES, Fleet
+from grocer.tests.chaos.fleet import Fleet
 
 JUMP_SECONDS = 3_600.0
 """A clock is put wrong by up to so much, ahead or back."""
@@ -28,7 +28,10 @@ class Faults:
     done: Counter[str] = field(default_factory=Counter)
     log: list[str] = field(default_factory=list)
     _mending: set[asyncio.Task[None]] = field(default_factory=set)
-    _instances: dict[str, int] = field(default_factory=lambda: dict(INSTANCES))
+    _instances: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._instances = dict(self.fleet.instances)
 
     async def one(self) -> None:
         """Make one fault, of a kind drawn by weight."""

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,6 @@ from colonnade.world import World
 from tests.caching.cutting import Cut, cuttable
 
 TARGET = "grocer.system:grocer"
-INSTANCES = {"ordering": 2, "inventory": 2}
-"""The others have one instance: two cores carry no more."""
-
 READY_SECONDS = 120.0
 STOP_SECONDS = 90.0
 
@@ -61,7 +58,11 @@ class Fleet:
     port: int
     servers: dict[str, Behind]
     clocks: Path
+    instances: Mapping[str, int]
+    """How many each service has at first, where that is not one."""
     host: Process | None = None
+    processor: int | None = None
+    """The process of the card processor."""
     pids: dict[str, int] = field(default_factory=dict)
     """The processes that are ready, by name."""
     told: list[str] = field(default_factory=list)
@@ -107,8 +108,8 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running(folder: Path, world: World) -> AsyncIterator[Fleet]:
-    """A fleet that is up; all of it is gone afterwards."""
+async def running(folder: Path, world: World, instances: Mapping[str, int]) -> AsyncIterator[Fleet]:
+    """A fleet that is up, with so many instances of services; all of it is gone afterwards."""
     clocks = folder / "clocks"
     clocks.mkdir()
     postgres = PostgresServer(folder / "postgresql", world, port=free_port(), connections=300, settings={})
@@ -119,7 +120,7 @@ async def running(folder: Path, world: World) -> AsyncIterator[Fleet]:
         for name, server in (("postgresql", postgres), ("nats", nats), ("valkey", valkey)):
             managed = await opened.enter_async_context(_kept(Managed(name, server, world, lambda _: None)))
             servers[name] = Behind(managed, server, await opened.enter_async_context(cuttable(server)))
-        fleet = Fleet(folder, free_port(), servers, clocks)
+        fleet = Fleet(folder, free_port(), servers, clocks, instances)
         await opened.enter_async_context(_processor(fleet))
         await opened.enter_async_context(_host(fleet, postgres))
         yield fleet
@@ -146,6 +147,7 @@ async def _processor(fleet: Fleet) -> AsyncIterator[None]:
         sys.executable, "-m", "grocer.processor", "--ledger", str(fleet.data / "card-processor.sqlite3"),
         stdin=PIPE, stdout=PIPE,
     )  # fmt: skip
+    fleet.processor = process.pid
     assert process.stdout is not None
     try:
         address = msgspec.json.decode(await process.stdout.readline())["address"]
@@ -161,7 +163,9 @@ async def _processor(fleet: Fleet) -> AsyncIterator[None]:
 async def _host(fleet: Fleet, postgres: PostgresServer) -> AsyncIterator[None]:
     way = fleet.servers
     url = postgres.url().replace(f":{postgres.port}/", f":{way['postgresql'].port}/")
-    replicas = [option for service, number in INSTANCES.items() for option in ("--replicas", f"{service}={number}")]
+    replicas = [
+        option for service, number in fleet.instances.items() for option in ("--replicas", f"{service}={number}")
+    ]
     fleet.host = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "colonnade.cli", "up", TARGET, "--fleet",
         "--port", str(fleet.port), "--data", str(fleet.data), *replicas,

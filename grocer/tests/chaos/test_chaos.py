@@ -16,6 +16,9 @@ from tests.servers.running import own_folder
 
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1 << 32)))
+INSTANCES = {"ordering": 2, "inventory": 2}
+"""The others have one instance: two cores carry no more."""
+
 FAULTS_A_MINUTE = 24
 BASKETS = 645
 DAY_MINUTES = 24 * 60
@@ -36,7 +39,7 @@ async def test_a_fleet_under_faults_loses_nothing_and_doubles_nothing(capsys: py
     """While customers shop, whatever is killed, cut, hung, added, removed or put wrong in its time."""
     with own_folder("chaos") as folder, capsys.disabled():
         print(f"\nchaos: seed {SEED}, {MINUTES:g} minutes (CHAOS_SEED, CHAOS_MINUTES)", flush=True)
-        async with running(folder, real_world()) as fleet:
+        async with running(folder, real_world(), INSTANCES) as fleet:
             shop = await customers(fleet, DAY_MINUTES / MINUTES)
             faults = Faults(fleet, random.Random(SEED))  # noqa: S311 - when and what
             try:
