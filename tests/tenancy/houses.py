@@ -1,5 +1,6 @@
 """Two tenants at work in one process; what each of them says, and what they share."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from colonnade.caching.query_cache import QueryCache
 from colonnade.persistence import DataDirectory
 from colonnade.security.tenants import Tenant
 from colonnade.system.engines import Engines, embedded_engines
+from colonnade.system.runtime import Loop
 from colonnade.testing.http import HttpAnswer
 from colonnade.testing.running import RunningSystem, RunningTenants, running_tenants
 from colonnade.world import real_world
@@ -21,6 +23,7 @@ from tests.tenancy.board import board
 
 NOTE = UUID(int=1)
 WORLD = real_world()
+WITHIN_SECONDS = 20.0
 ACME, BOLT = Tenant("acme"), Tenant("bolt")
 
 
@@ -79,6 +82,7 @@ async def street(
     engines: Callable[[Engines, Tenant], Engines] | None = None,
     acme: Tenant = ACME,
     bolt: Tenant = BOLT,
+    loops: Mapping[str, Loop] | None = None,
 ) -> AsyncIterator[Street]:
     """Both, in this process and in files below `data` unless on a `broker`, a `cache` and `engines` of their own."""
     purged = Purged()
@@ -87,8 +91,11 @@ async def street(
         embedded_engines(DataDirectory(data), WORLD),
         broker=broker or MemoryBroker(),
         queries=QueryCache(cache or MemoryCache(WORLD.clock), WORLD, purging),
-        loops={"purging": purging.run},
+        loops={"purging": purging.run, **(loops or {})},
     )
     own = None if engines is None else lambda tenant: engines(common, tenant)
     async with running_tenants(board, data, [acme, bolt], WORLD, common=common, engines=own) as all:
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while common.queries.health():
+                await WORLD.sleep(0.01)
         yield Street(all, common, House(acme.name, all), House(bolt.name, all), purged)

@@ -39,13 +39,13 @@ GUESSES = {
 
 
 @pytest.mark.parametrize("guess", GUESSES.values(), ids=GUESSES.keys())
-async def test_a_guess_is_refused_and_told_nothing(both: Street, tmp_path: Path, guess: str) -> None:
+async def test_a_guess_is_refused_and_told_nothing(embedded: Street, tmp_path: Path, guess: str) -> None:
     """With 400, before any service sees it; no tenant is named, and nothing is made anywhere."""
-    await both.acme.pin("acme")
-    await both.all.settled()
+    await embedded.acme.pin("acme")
+    await embedded.all.settled()
     before = sorted(tmp_path.rglob("*"))
     for method, body in (("GET", None), ("POST", {"text": "guessed"})):
-        answer = await both.all.request(
+        answer = await embedded.all.request(
             method,
             f"/api/notes/notes/{NOTE}",
             headers={"colonnade-tenant": guess},
@@ -54,32 +54,32 @@ async def test_a_guess_is_refused_and_told_nothing(both: Street, tmp_path: Path,
         assert (answer.status, answer.json()["type"]) == (400, "urn:problem:colonnade.MalformedTenant")
         assert b"acme" not in answer.body
         assert b"bolt" not in answer.body
-    assert (await both.acme.get("notes")).json() == ["acme"]
+    assert (await embedded.acme.get("notes")).json() == ["acme"]
     assert sorted(tmp_path.rglob("*")) == before
 
 
-async def test_a_request_names_its_tenant_once(both: Street) -> None:
+async def test_a_request_names_its_tenant_once(embedded: Street) -> None:
     """Without the header, or with two of them, the same one or not, it is refused with 400."""
     for names in ([], ["acme", "acme"], ["acme", "bolt"], ["acme", ""]):
-        answer = await both.all.request(
+        answer = await embedded.all.request(
             "GET", "/api/notes/notes", headers=[("colonnade-tenant", name) for name in names]
         )
         assert (answer.status, answer.json()["type"]) == (400, "urn:problem:colonnade.TenantMissing")
         assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_a_name_that_nobody_has_is_unknown(both: Street) -> None:
+async def test_a_name_that_nobody_has_is_unknown(embedded: Street) -> None:
     """With 404; it does not tell who is there."""
-    answer = await both.all.request("GET", "/api/notes/notes", headers={"colonnade-tenant": "carl"})
+    answer = await embedded.all.request("GET", "/api/notes/notes", headers={"colonnade-tenant": "carl"})
     assert (answer.status, answer.json()["type"]) == (404, "urn:problem:colonnade.UnknownTenant")
     assert b"acme" not in answer.body
 
 
-async def test_the_health_of_all_needs_no_name(both: Street) -> None:
+async def test_the_health_of_all_needs_no_name(embedded: Street) -> None:
     """Whoever watches the process asks for it; that of a service is a tenant's."""
-    assert (await both.all.request("GET", "/health/live")).status == 200
-    assert (await both.all.request("GET", "/api/notes/health/live")).status == 400
-    assert (await both.acme.get("health/live")).status == 200
+    assert (await embedded.all.request("GET", "/health/live")).status == 200
+    assert (await embedded.all.request("GET", "/api/notes/health/live")).status == 400
+    assert (await embedded.acme.get("health/live")).status == 200
 
 
 @given(st.lists(st.binary(max_size=40), max_size=3))
@@ -126,7 +126,7 @@ def test_what_is_given_is_read_or_refused_in_a_sentence(given: str) -> None:
 
 
 def test_tenants_are_read_with_their_quotas() -> None:
-    """In either order, one or both."""
+    """In either order, one or embedded."""
     assert read_tenants(["acme", "bolt:requests=50", "carl:events=1000000,requests=5"]) == [
         Tenant("acme"),
         Tenant("bolt", requests=50),

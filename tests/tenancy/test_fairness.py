@@ -6,7 +6,7 @@ from colonnade.persistence.unit import Deliver, Unit
 from tests.tenancy.houses import WORLD, House, Street
 from tests.tenancy.messages import pinned
 
-BACKLOG = 4_000
+BACKLOG = 2_000
 
 
 async def test_a_backlog_of_one_does_not_hold_up_the_other(both: Street) -> None:

@@ -6,6 +6,7 @@ None of them is ever reset, since none is handed to strangers. One that breaks i
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import copy
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -146,7 +147,7 @@ class Link:
 
 
 class Connections:
-    """All but the listener's."""
+    """All but the listener's. Those that are `of` a schema are shared with other schemas', and closed with the rest."""
 
     def __init__(self, url: str, schema: str, instance: str, *, read_only: bool = False) -> None:
         self.name = name_of(url, schema)
@@ -157,7 +158,14 @@ class Connections:
         self._idle = list(self._readers)
         self._free = asyncio.Semaphore(READERS)
         self._free_for_queries = asyncio.Semaphore(QUERYING)
-        self._closed = False
+        self._closed = self._shared = False
+        self._url = url
+
+    def of(self, schema: str) -> "Connections":
+        """These, for the store in `schema`."""
+        own = copy(self)
+        own.name, own._shared = name_of(self._url, schema), True
+        return own
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Connection]:
@@ -183,12 +191,12 @@ class Connections:
     async def close_readers(self) -> None:
         """Let what is being read end, and close."""
         self._closed = True
-        for link in self._readers:
+        for link in () if self._shared else self._readers:
             await link.close()
 
     async def close_writers(self) -> None:
         """Let what is being written end, and close."""
-        for link in self.writers:
+        for link in () if self._shared else self.writers:
             await link.close()
 
 

@@ -5,12 +5,11 @@ commits, one for all commits of five milliseconds.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
-from typing import Any
+from collections.abc import Callable
 
-from colonnade.persistence.postgres.connections import Connection, Connections, connect, end
+from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS
+from colonnade.persistence.postgres.listening import Listener
 from colonnade.persistence.postgres.rows import Pages
 from colonnade.persistence.postgres.writer import Drawn
 from colonnade.persistence.store import StoreClosed, StoreFailed, Touched
@@ -35,7 +34,7 @@ class Notices:
 
     def __init__(
         self,
-        url: str,
+        listener: Listener,
         schema: str,
         connections: Connections,
         pages: Pages,
@@ -44,7 +43,7 @@ class Notices:
         tell: Callable[[Touched], None],
         instance: str,
     ) -> None:
-        self._url = url
+        self._listener = listener
         self._channel = f"colonnade.{schema}"
         self._connections = connections
         self._pages = pages
@@ -52,21 +51,18 @@ class Notices:
         self._world = world
         self._tell = tell
         self._me = instance
-        self._name = f"colonnade {instance} listener"
         self._unsent = 0
         self._sending: asyncio.Task[None] | None = None
         self._look = pages.on("SELECT (SELECT last_value FROM {s}.positions), (SELECT last_value FROM {s}.inbox_rows)")
         self._known = (0, 0)
         self._tasks: list[asyncio.Task[None]] = []
-        self._listening = False
-        self._tried = asyncio.Event()
 
     async def start(self) -> None:
         """Listen and look from now on; returns when it listens, or could not. Raises `StoreFailed`."""
         self._known = await self._drawn_by_others()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._keep_looking())]
-        await self._tried.wait()
+        self._tasks = [loop.create_task(self._keep_looking())]
+        await self._listener.hear(self._channel, self._heard, self._listening_again)
 
     def committed(self, touched: Touched) -> None:
         """Let the other processes know."""
@@ -76,6 +72,7 @@ class Notices:
 
     async def close(self) -> None:
         """Send what is not sent, and stop."""
+        self._listener.leave(self._channel)
         for task in self._tasks:
             task.cancel()
         if self._sending is not None:
@@ -96,36 +93,17 @@ class Notices:
         finally:
             self._sending = None
 
-    async def _listen(self) -> None:
-        while True:
-            async with AsyncExitStack() as open:
-                try:
-                    connection = await _whole(
-                        connect(self._url, {"application_name": f"colonnade {self._me} listener"})
-                    )
-                    open.push_async_callback(end, connection)
-                    gone = asyncio.Event()
-                    connection.add_termination_listener(_setting(gone))
-                    await connection.add_listener(self._channel, self._heard)
-                    self._listening = True
-                    if self._tried.is_set():
-                        self._tell(_ALL)  # whatever was told while nobody listened
-                    self._tried.set()
-                    await gone.wait()
-                except DRIVER_ERRORS:
-                    self._tried.set()
-                    await self._world.sleep(LISTENING_LOOK_SECONDS)
-                finally:
-                    self._listening = False
-
-    def _heard(self, connection: Any, pid: int, channel: str, payload: object) -> None:
-        touched, _, sender = str(payload).partition(" ")
+    def _heard(self, payload: str) -> None:
+        touched, _, sender = payload.partition(" ")
         if sender != self._me and touched.isdecimal():
             self._tell(Touched(int(touched)) & _ALL)
 
+    def _listening_again(self) -> None:
+        self._tell(_ALL)  # whatever was told while nobody listened
+
     async def _keep_looking(self) -> None:
         while True:
-            await self._world.sleep(LISTENING_LOOK_SECONDS if self._listening else LOOK_SECONDS)
+            await self._world.sleep(LISTENING_LOOK_SECONDS if self._listener.is_listening else LOOK_SECONDS)
             try:
                 positions, rows = await self._drawn_by_others()
             except StoreFailed:
@@ -144,19 +122,3 @@ class Notices:
         """How many positions and rows others have drawn, at least: one's own are counted before they are drawn."""
         ((positions, rows),) = await self._pages.all(self._look)
         return positions - self._drawn.positions, rows - self._drawn.rows
-
-
-async def _whole(connecting: Coroutine[Any, Any, Connection]) -> Connection:
-    """A handshake that is broken off leaves an error behind that nobody looks at: it goes on to its end."""
-    task = asyncio.ensure_future(connecting)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if task.exception() is None:
-            await end(task.result())
-        raise
-
-
-def _setting(event: asyncio.Event) -> Callable[[object], None]:
-    return lambda _: event.set()

@@ -12,7 +12,9 @@ from colonnade.persistence.migrations.versions import check_code
 from colonnade.persistence.postgres.connections import Connection, Connections
 from colonnade.persistence.postgres.dialect import postgres_dialect
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure, write_failure
+from colonnade.persistence.postgres.instance import PostgresInstance
 from colonnade.persistence.postgres.leases import PostgresLeases
+from colonnade.persistence.postgres.listening import Listener
 from colonnade.persistence.postgres.log import PostgresLog
 from colonnade.persistence.postgres.notices import Notices
 from colonnade.persistence.postgres.pruning import prune
@@ -39,16 +41,27 @@ Rows = list[tuple[Any, ...]]
 
 
 async def open_postgres_store(
-    url: str, world: World, *, schema: str = "public", read_only: bool = False, replica: str | None = None
+    url: str,
+    world: World,
+    *,
+    schema: str = "public",
+    read_only: bool = False,
+    replica: str | None = None,
+    within: PostgresInstance | None = None,
 ) -> "PostgresStore":
     """Open the store in `schema` of the database at `url`, and make it where there is none unless `read_only`.
 
     `replica` is the same database on a streaming standby of that server, where queries are read while it is fit.
+    The store shares the connections of the instance that it is opened `within`, and leaves them open.
     Raises `StoreFailed` for a database that cannot be reached or has no room for an instance's connections,
     `UnfitSchema` for one of another version.
     """
-    instance = world.ids.new().hex
-    connections = Connections(url, schema, instance, read_only=read_only)
+    instance = world.ids.new().hex if within is None else within.id
+    if within is None:
+        connections = Connections(url, schema, instance, read_only=read_only)
+        listener = Listener(url, instance, world)
+    else:
+        connections, listener = within.connections.of(schema), within.listener
     try:
         async with connections.writers[0].held() as connection:
             try:
@@ -63,7 +76,7 @@ async def open_postgres_store(
     except BaseException:
         await connections.close_writers()
         raise
-    store = PostgresStore(url, schema, connections, identity, world, instance, replica)
+    store = PostgresStore(schema, connections, listener, identity, world, instance, replica, shares=within is not None)
     if not read_only:
         try:
             await store.versions.enter(OWN_LINE)
@@ -79,19 +92,22 @@ class PostgresStore:
 
     def __init__(
         self,
-        url: str,
         schema: str,
         connections: Connections,
+        listener: Listener,
         identity: Identity,
         world: World,
         instance: str,
         replica: str | None = None,
+        *,
+        shares: bool,
     ) -> None:
         self.name = connections.name
         self.history = identity.history
         self.partitions = identity.partitions
         self.dialect: Dialect = postgres_dialect(schema)
         self._connections = connections
+        self._listener = None if shares else listener
         pages = self._pages = Pages(connections, schema)
         self.log = PostgresLog(pages)
         self.outbox = PostgresOutbox(pages)
@@ -106,7 +122,7 @@ class PostgresStore:
             self.replica = PostgresReplica(replica, schema, instance, pages, lambda: self.history, world)
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
-        self._notices = Notices(url, schema, connections, pages, drawn, world, self._notify, instance)
+        self._notices = Notices(listener, schema, connections, pages, drawn, world, self._notify, instance)
         writers = [PostgresWriter(link, self.name, schema, self.partitions, drawn) for link in connections.writers]
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
 
@@ -195,6 +211,8 @@ class PostgresStore:
         for coalescer in self._coalescers:
             await coalescer.close()
         await self._notices.close()
+        if self._listener is not None:
+            await self._listener.close()
         if self.replica is not None:
             await self.replica.close()
         await self._connections.close_readers()

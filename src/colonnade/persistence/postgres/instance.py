@@ -1,0 +1,26 @@
+"""What one instance opens to its database, however many stores it has there."""
+
+from colonnade.persistence.postgres.connections import Connections
+from colonnade.persistence.postgres.listening import Listener
+from colonnade.world import World
+
+__all__ = ["PostgresInstance"]
+
+
+class PostgresInstance:
+    """Connections and a listener for the stores of all tenants: whoever commits has a writer for one batch at a time.
+
+    They wait for each other in turn, so that one with much to do does not keep the others from what they need.
+    """
+
+    def __init__(self, url: str, world: World) -> None:
+        self.id = world.ids.new().hex
+        # A schema that nobody's tables are in: a name that does not say whose it is meets nothing
+        self.connections = Connections(url, "pg_catalog", self.id)
+        self.listener = Listener(url, self.id, world)
+
+    async def close(self) -> None:
+        """Let go of the connections; the stores must have been closed."""
+        await self.listener.close()
+        await self.connections.close_readers()
+        await self.connections.close_writers()
