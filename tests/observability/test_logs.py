@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from uuid import UUID
@@ -246,3 +249,22 @@ def test_a_level_that_does_not_exist_is_refused_by_name() -> None:
         InvalidLogSetting, match="COLONNADE_LOG_LEVEL is 'loud'; set it to one of debug, info, warning, error, or"
     ):
         LogSettings.of({"COLONNADE_LOG_LEVEL": "loud"}, terminal=False)
+
+
+def test_a_program_s_lines_go_to_standard_error() -> None:
+    """What it prints for others to read stays whole; a setting that is none is told."""
+    program = (
+        "import os\n"
+        "from colonnade.observability.logs import get_logger, log_to_standard_error\n"
+        "from colonnade.world import real_world\n"
+        "log_to_standard_error(os.environ, real_world().clock)\n"
+        "get_logger().warning('slow', milliseconds=300)\n"
+        "print('answer')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "answer\n"
+    assert json.loads(ran.stderr)["event"] == "slow"
+    environment = {**os.environ, "COLONNADE_LOG_LEVEL": "loud"}
+    refused = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert refused.returncode == 1
+    assert "InvalidLogSetting" in refused.stderr

@@ -174,7 +174,7 @@ async def _host(fleet: Fleet, postgres: PostgresServer) -> AsyncIterator[None]:
         stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parent / "clock"),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "clock"), os.environ.get("PYTHONPATH", "")]),
             "CHAOS_CLOCK": str(fleet.clocks),
             "GROCER_CARD_PROCESSOR_URL": (fleet.folder / "processor").read_text(),
         },

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from colonnade.system.admin.evidence import read_evidence
 from colonnade.world import real_world
 from grocer.tests.chaos.faults import Faults
 from grocer.tests.chaos.fleet import Fleet, running
+from grocer.tests.chaos.ledger import Ledger
 from tests.servers.running import own_folder
 
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "10"))
@@ -49,11 +51,16 @@ async def test_a_fleet_under_faults_loses_nothing_and_doubles_nothing(capsys: py
                 if shop.returncode is None:
                     shop.kill()
                     await shop.wait()
-            _report(faults, played)
+            addresses = read_evidence(fleet.data)
+            assert addresses is not None
+            ledger = await Ledger.read(addresses)
+            _report(faults, played, ledger)
             orders = sum(each["count"] for each in played["orders"].values())
             assert orders + sum(each["count"] for each in played["refusals"]) == BASKETS
             assert played["unanswered"] == []
             assert played["laws"]["orders"] == played["laws"]["orders_settled"] == orders
+            assert (ledger.lost(), ledger.doubled(), ledger.disordered(), ledger.left) == ([], [], [], [])
+            assert ledger.events["colonnade.SagaStarted"] == ledger.events["colonnade.SagaEnded"] == orders
             assert faults.done.total() >= 20 * MINUTES
 
 
@@ -76,8 +83,15 @@ async def _told(shop: Process) -> Any:
     return msgspec.json.decode(output)
 
 
-def _report(faults: Faults, played: Any) -> None:
+def _report(faults: Faults, played: Any, ledger: Ledger) -> None:
     print("\n".join(f"  {line}" for line in faults.log))
     kinds = ", ".join(f"{number} x {kind}" for kind, number in faults.done.most_common())
     print(f"chaos: seed {SEED}, survived {faults.done.total()} faults: {kinds}")
-    print(f"chaos: {played['orders']}, {played['retries']} requests were made again", flush=True)
+    print(f"chaos: {played['orders']}, {played['retries']} requests were made again")
+    wrong = (len(ledger.lost()), len(ledger.doubled()), len(ledger.disordered()))
+    print(
+        "chaos: {} messages and {} events were held against each other: {} lost, {} twice, {} out of order".format(
+            len(ledger.sent), ledger.events.total(), *wrong
+        ),
+        flush=True,
+    )

@@ -11,7 +11,7 @@ import uvloop
 from colonnade.brokers.broker import BrokerUnavailable
 from colonnade.cli.failure import fail, told
 from colonnade.cli.target import load_system
-from colonnade.observability.logs import InvalidLogSetting, LogSettings, configure_logs
+from colonnade.observability.logs import InvalidLogSetting, log_to_standard_error
 from colonnade.persistence.store import StoreFailed
 from colonnade.system import InvalidSystem, Mistake
 from colonnade.system.hosts.fleet.process import run_process
@@ -21,8 +21,6 @@ from colonnade.world import real_world
 
 __all__ = ["main"]
 
-_STANDARD_ERROR = 2
-
 
 def main() -> None:
     """Run the process that the environment describes."""
@@ -31,11 +29,8 @@ def main() -> None:
         settings = read_settings(os.environ.pop(VARIABLE))
     except (KeyError, msgspec.MsgspecError) as error:
         fail(f"{VARIABLE} does not describe a process of a fleet ({error}); start one with colonnade up --fleet.")
-    with (
-        told(InvalidLogSetting, InvalidSystem, Mistake, AddressUnusable, BrokerUnavailable, StoreFailed),
-        open(_STANDARD_ERROR, "wb", buffering=0, closefd=False) as log,
-    ):
-        configure_logs(LogSettings.of(os.environ, terminal=False), world.clock, log, colours=False)
+    with told(InvalidLogSetting, InvalidSystem, Mistake, AddressUnusable, BrokerUnavailable, StoreFailed):
+        log_to_standard_error(os.environ, world.clock)
         system = load_system(settings.target)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run_process(system, settings, world))

@@ -13,7 +13,7 @@ from colonnade.cli.broker_options import kafka_address, named_broker, rabbitmq_u
 from colonnade.cli.data import DEFAULT_DATA, Data
 from colonnade.cli.failure import told
 from colonnade.cli.target import Target, load_system
-from colonnade.observability.logs import InvalidLogSetting, LogSettings, configure_logs
+from colonnade.observability.logs import InvalidLogSetting, log_to_standard_error
 from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.persistence.store import StoreFailed
 from colonnade.security.tenants import InvalidTenant, read_tenants
@@ -29,7 +29,6 @@ from colonnade.world import real_world
 
 __all__ = ["app"]
 
-STANDARD_ERROR = 2
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
@@ -140,25 +139,20 @@ def up(
         StoreFailed,
         ServerFailed,
     ):
-        terminal = os.isatty(STANDARD_ERROR)
-        settings = LogSettings.of(os.environ, terminal=terminal)
-        colours = terminal and "NO_COLOR" not in os.environ
-        # Unbuffered, so that a line is written when it happens and a lost one is noticed
-        with open(STANDARD_ERROR, "wb", buffering=0, closefd=False) as log:
-            configure_logs(settings, world.clock, log, colours=colours)
-            system = load_system(target)
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                if not fleet:
-                    runner.run(_run(system, target, HostSettings(data, host, port, purge or (), tenants)))
-                    return
-                from colonnade.cli.fleet import run_fleet
-                from colonnade.system.hosts.fleet.host import FleetSettings
+        log_to_standard_error(os.environ, world.clock)
+        system = load_system(target)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            if not fleet:
+                runner.run(_run(system, target, HostSettings(data, host, port, purge or (), tenants)))
+                return
+            from colonnade.cli.fleet import run_fleet
+            from colonnade.system.hosts.fleet.host import FleetSettings
 
-                settings_of_fleet = FleetSettings(
-                    target, data, host, port, postgres, broker_kind, broker_url, valkey, purge or (),
-                    _numbers(replicas or (), system), postgres_replica,
-                )  # fmt: skip
-                runner.run(run_fleet(system, settings_of_fleet, world))
+            settings_of_fleet = FleetSettings(
+                target, data, host, port, postgres, broker_kind, broker_url, valkey, purge or (),
+                _numbers(replicas or (), system), postgres_replica,
+            )  # fmt: skip
+            runner.run(run_fleet(system, settings_of_fleet, world))
 
 
 async def _run(system: System, target: str, settings: HostSettings) -> None:

@@ -1,6 +1,7 @@
 """Structured logs: a line is an event with fields, JSON for machines, readable on a terminal."""
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +14,17 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from colonnade.observability.correlation import current_context, current_tenant
 from colonnade.world import Clock
 
-__all__ = ["InvalidLogSetting", "LogForm", "LogLevel", "LogSettings", "configure_logs", "get_logger"]
+__all__ = [
+    "InvalidLogSetting",
+    "LogForm",
+    "LogLevel",
+    "LogSettings",
+    "configure_logs",
+    "get_logger",
+    "log_to_standard_error",
+]
+
+STANDARD_ERROR = 2
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -86,6 +97,18 @@ def configure_logs(settings: LogSettings, clock: Clock, out: BinaryIO, *, colour
     root = logging.getLogger()
     root.handlers = [_Forwarding()]
     root.setLevel(max(level, logging.WARNING))
+
+
+def log_to_standard_error(environment: Mapping[str, str], clock: Clock) -> None:
+    """Write the lines of this process to standard error, as `environment` says: on a terminal as text, in colours.
+
+    Raises `InvalidLogSetting`.
+    """
+    terminal = os.isatty(STANDARD_ERROR)
+    settings = LogSettings.of(environment, terminal=terminal)
+    # Unbuffered, so that a line is written when it happens and a lost one is noticed
+    out = open(STANDARD_ERROR, "wb", buffering=0, closefd=False)  # noqa: SIM115 - as long as the process lives
+    configure_logs(settings, clock, out, colours=terminal and "NO_COLOR" not in environment)
 
 
 def _one_of(kind: type[S], environment: Mapping[str, str], variable: str, default: S) -> S:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import random
 import re
 import sys
@@ -14,6 +15,7 @@ import msgspec
 import typer
 import uvloop
 from colonnade.messages.codec import MalformedMessage, NewerVersion
+from colonnade.observability.logs import InvalidLogSetting, log_to_standard_error
 from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.persistence.store import StoreFailed
 from colonnade.world import real_world
@@ -222,4 +224,8 @@ class _Seeded:
 
 def main() -> None:
     """Run the program."""
+    try:
+        log_to_standard_error(os.environ, real_world().clock)
+    except InvalidLogSetting as error:
+        sys.exit(f"{error}")
     app(prog_name="grocer")
