@@ -60,6 +60,7 @@ async def test_a_fleet_under_faults_loses_nothing_and_doubles_nothing(capsys: py
             assert played["unanswered"] == []
             assert played["laws"]["orders"] == played["laws"]["orders_settled"] == orders
             assert (ledger.lost(), ledger.doubled(), ledger.disordered(), ledger.left) == ([], [], [], [])
+            assert len(ledger.sent) > 4 * orders  # as many as their sagas sent at least
             assert ledger.events["colonnade.SagaStarted"] == ledger.events["colonnade.SagaEnded"] == orders
             assert faults.done.total() >= 20 * MINUTES
 
