@@ -13,10 +13,11 @@ from colonnade.discovery import Address
 from colonnade.discovery.files import LOOK_SECONDS, FileRegistry, write_registry
 from colonnade.messages.codec import MessageCodec
 from colonnade.observability.correlation import Context, current_context
-from colonnade.persistence.unit import ChainId, Publish, Unit
+from colonnade.persistence.unit import ChainId, Publish, Relayed, Unit
 from colonnade.presentation.balancing import Balancer
 from colonnade.presentation.upstream import NotReached, UpstreamFailed
 from colonnade.system.hosts.fleet.elsewhere import HttpElsewhere
+from colonnade.workers.refetching import ChainEnd
 from colonnade.world import real_world
 from tests.fleet import library as lib
 from tests.fleet.contracts import AlreadyTaken, Book, BooksOn, NoSuchShelf, PutBack, TakeBook, Wait
@@ -123,3 +124,17 @@ async def test_what_a_broker_lost_comes_from_its_producer(two: Library, tmp_path
     assert all(isinstance(each, Carried) for each in carried)
     assert await elsewhere.refetch(ChainId("shelf", UUID(int=9), "shelf.events", 0), 0) == []
     assert await elsewhere.refetch(ChainId("away", store.history, "shelf.events", 0), 0) == ()
+
+
+async def test_a_producer_says_how_far_it_has_published(two: Library) -> None:
+    """To the topics that are asked for; who is away says nothing."""
+    store = two.shelf_runtime.services["shelf"].store
+    marks = [Relayed("shelf.events", 3, 7), Relayed("desk.commands", 1, 8), Relayed("other.commands", 1, 9)]
+    await store.commit(Unit(1, UUID(int=1), effects=[*marks]))
+    registry = FileRegistry(two.registry, WORLD.clock)
+    elsewhere = HttpElsewhere(Balancer(registry), MessageCodec(two.shelf_runtime.codec.names), WORLD.clock)
+    assert sorted(await elsewhere.ends("shelf", ["shelf.events", "desk.commands"]), key=lambda end: end.seq) == [
+        ChainEnd(ChainId("shelf", store.history, "shelf.events", 3), 7, False),
+        ChainEnd(ChainId("shelf", store.history, "desk.commands", 1), 8, False),
+    ]
+    assert await elsewhere.ends("away", ["shelf.events"]) == ()

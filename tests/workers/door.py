@@ -11,7 +11,7 @@ from colonnade.persistence.sqlite import SqliteStore
 from colonnade.persistence.store import DueMessage
 from colonnade.persistence.unit import ChainId, Handled
 from colonnade.workers.receiving import Inbox
-from colonnade.workers.refetching import from_outbox
+from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
 from colonnade.world import World
 from tests.workers.hands import HandClock, commit, envelope, opened, world_of
 
@@ -47,6 +47,8 @@ class Door:
     producer: SqliteStore | None = None
     kept_by_producer: Sequence[Carried] = ()
     asked: list[tuple[ChainId, int]] = field(default_factory=list)
+    told_by_producer: Sequence[ChainEnd] = ()
+    asked_for_ends: int = 0
 
     def __post_init__(self) -> None:
         self.restart()
@@ -54,7 +56,7 @@ class Door:
     def restart(self) -> None:
         """Forget what is in memory."""
         interested = {PLACED: ["Mailing", "Saga:Ship"]}
-        self.inbox = Inbox("ordering", self.store, self.world, interested, self._refetch, self.limit)
+        self.inbox = Inbox("ordering", self.store, self.world, interested, self._refetch, self._ends, self.limit)
 
     async def _refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
         self.asked.append((chain, after))
@@ -62,6 +64,12 @@ class Door:
             return await from_outbox(self.producer, chain, after)
         of_chain = [each for each in self.kept_by_producer if each.partition == chain.partition]
         return [each for each in of_chain if each.seq > after]
+
+    async def _ends(self) -> Sequence[ChainEnd]:
+        self.asked_for_ends += 1
+        if self.producer is None:
+            return self.told_by_producer
+        return await ends_of(self.producer, "shop", [EVENTS])
 
     async def receive(self, *messages: Carried) -> None:
         """Hand messages to the inbox."""

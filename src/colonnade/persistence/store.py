@@ -373,6 +373,9 @@ class OutboxRows(Protocol):
     async def relayed(self) -> dict[tuple[str, int], int]:
         """How far each topic's partition has reached the broker."""
 
+    async def ends(self, topics: Collection[str]) -> list[tuple[str, int, int, bool]]:
+        """Of `topics`, how far each partition has reached the broker, and whether that message is still here."""
+
 
 class InboxRows(Protocol):
     """The messages that came in and are not done."""

@@ -1,6 +1,6 @@
 """What a host hands to the services that it runs: where they keep their data, how messages travel, who is elsewhere."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -19,6 +19,7 @@ from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId
 from colonnade.security.tenants import Tenant
+from colonnade.workers.refetching import ChainEnd
 from colonnade.world import World
 
 __all__ = ["Elsewhere", "Engines", "OpenStore", "embedded_engines", "engines_of", "sqlite_stores"]
@@ -41,6 +42,9 @@ class Elsewhere(Protocol):
 
     async def refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
         """What the producer of `chain` still has beyond the seq `after`, as `workers.refetching` says."""
+
+    async def ends(self, service: str, topics: Collection[str]) -> Sequence[ChainEnd]:
+        """How far `service` has published to `topics`; nothing while it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)

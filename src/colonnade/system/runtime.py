@@ -45,7 +45,7 @@ from colonnade.workers.horizon import Horizon
 from colonnade.workers.leasing import Leasing
 from colonnade.workers.projections import Projector
 from colonnade.workers.receiving import Inbox
-from colonnade.workers.refetching import from_outbox
+from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
 from colonnade.workers.registration import Registration
 from colonnade.workers.relay import Relay
 from colonnade.workers.sagas.consumer import SagaConsumer
@@ -253,7 +253,9 @@ class _ServiceBuilder:
         )
         timers = Timers(self.name, self._store, self._world)
         interested = self._topology.interested(self.name)
-        inbox = Inbox(self.name, self._store, self._world, interested, self._refetch, tenant=self._tenant)
+        inbox = Inbox(
+            self.name, self._store, self._world, interested, self._refetch, self._ends, tenant=self._tenant
+        )
         receiving: dict[str, Loop] = {}
         if self._engines.shared:
             # A chain is received by one: its next message may not come to another before this one is written down
@@ -414,6 +416,18 @@ class _ServiceBuilder:
         if producer is not None:
             return await from_outbox(producer, chain, after)
         return await elsewhere.refetch(chain, after) if elsewhere is not None else ()
+
+    async def _ends(self) -> Sequence[ChainEnd]:
+        topics = self._topology.topics(self.name)
+        others = [service for service in self._topology.declared if service != self.name]
+        told = await asyncio.gather(*(self._ends_of(service, topics) for service in others))
+        return [end for ends in told for end in ends]
+
+    async def _ends_of(self, service: str, topics: Sequence[str]) -> Sequence[ChainEnd]:
+        producer, elsewhere = self._stores.get(service), self._engines.elsewhere
+        if producer is not None:
+            return await ends_of(producer, service, topics)
+        return await elsewhere.ends(service, topics) if elsewhere is not None else ()
 
     def _alone(self, lease: str, work: Loop, meanwhile: Loop | None = None) -> Loop:
         """`work`, which one instance does for all of them."""

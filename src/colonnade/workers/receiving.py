@@ -16,6 +16,7 @@ from colonnade.persistence.addresses import HANDLERS, commands_of, replies_of
 from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.store import Chain, MarkMoved, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
+from colonnade.workers.chain_ends import AskEnds, ChainEnds
 from colonnade.workers.consumers import NOBODY
 from colonnade.world import World
 
@@ -71,7 +72,8 @@ class Inbox:
 
     `interested` names the consumers of each event's stored name. A message is ready once all before it in its chain
     have come; what has come before is known by the chain's mark for ever. A chain that is met for the first time
-    begins with the first message that its producer still has.
+    begins with the first message that its producer still has. What is missing shows by what comes after it, or by how
+    far its producer says that it has published.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Inbox:
         world: World,
         interested: Mapping[str, Sequence[str]],
         refetch: Refetch,
+        ask_ends: AskEnds,
         backlog_limit: int = BACKLOG_LIMIT,
         tenant: str | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class Inbox:
         self._world = world
         self._interested = interested
         self._refetch = refetch
+        self._ends = ChainEnds(ask_ends, world.clock)
         self._backlog_limit = backlog_limit
         self._tenant = tenant
         self._flows: dict[_Flow, _FlowState] = {}
@@ -98,7 +102,7 @@ class Inbox:
         """Holes in chains, and a backlog that keeps messages out."""
         states = []
         now = self._world.clock.monotonic()
-        for chain, received, since in self._holes(now):
+        for chain, received, since in self._holes():
             states.append(
                 HealthState(
                     f"{self._service}.hole",
@@ -140,10 +144,15 @@ class Inbox:
 
     async def tend(self) -> None:
         """Fetch what has been missing for too long, and see whether there is room again; to be called now and then."""
-        for known in await self._store.inbox.chains():
+        chains = await self._store.inbox.chains()
+        for known in chains:
             await self._learn(known)
         await self._close_up()
-        for chain, received, _ in self._holes(self._world.clock.monotonic()):
+        if self._full:
+            self._ends.forget()  # what waits at the broker, because nothing is taken in, is not missing
+        else:
+            await self._ends.look({known.id: known.received for known in chains})
+        for chain, received, _ in self._holes():
             await self._fill(chain, received)
         if self._full:
             await self._look_for_room()
@@ -178,8 +187,8 @@ class Inbox:
         while (missing := await self._missing(chain, received)) and missing[0].prev <= received < missing[-1].seq:
             # A backlog is no reason to wait: it may be the very messages behind the hole
             await self._take_over(missing)
-            state = (self._flow(_flow_of(chain)).chains or {}).get(chain)
-            if state is None or not state.early:
+            state = self._state(chain)
+            if state is None or not (state.early or self._ends.lies_beyond(chain, state.received)):
                 return
             received = state.received
 
@@ -190,13 +199,24 @@ class Inbox:
         # Once it has acknowledged more, a producer does not know whether it had something before its first message
         return [replace(missing[0], prev=0), *missing[1:]]
 
-    def _holes(self, now: float) -> list[tuple[ChainId, int, float]]:
-        return [
+    def _holes(self) -> list[tuple[ChainId, int, float]]:
+        now = self._world.clock.monotonic()
+        holes = [
             (chain, state.received, state.hole_since)
             for flow in self._flows.values()
             for chain, state in (flow.chains or {}).items()
             if state.hole_since is not None and now - state.hole_since >= HOLE_SECONDS
         ]
+        for chain, received, since in self._ends.late():
+            state = self._state(chain)
+            if (state is None and not received) or (
+                state is not None and state.received == received and not state.early
+            ):
+                holes.append((chain, received, since))
+        return holes
+
+    def _state(self, chain: ChainId) -> _ChainState | None:
+        return (self._flow(_flow_of(chain)).chains or {}).get(chain)
 
     async def _wait_for_room(self) -> None:
         if not self._full and await self._movable() <= self._backlog_limit:

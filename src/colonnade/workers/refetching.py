@@ -1,14 +1,32 @@
 """What a broker lost, fetched again from where it came."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from colonnade.brokers.broker import Carried
 from colonnade.persistence.store import OutboxRow, Store
 from colonnade.persistence.unit import ChainId
 
-__all__ = ["from_outbox"]
+__all__ = ["ChainEnd", "ends_of", "from_outbox"]
 
 PAGE_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """The seq up to which a broker has acknowledged a chain; `kept` tells that its producer still has that message."""
+
+    chain: ChainId
+    seq: int
+    kept: bool
+
+
+async def ends_of(producer: Store, source: str, topics: Collection[str]) -> Sequence[ChainEnd]:
+    """How far `producer`, the store of the service `source`, has published each of its chains to `topics`."""
+    return [
+        ChainEnd(ChainId(source, producer.history, topic, partition), seq, kept)
+        for topic, partition, seq, kept in await producer.outbox.ends(topics)
+    ]
 
 
 async def from_outbox(producer: Store, chain: ChainId, after: int, limit: int = PAGE_ROWS) -> Sequence[Carried]:

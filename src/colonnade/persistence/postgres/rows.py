@@ -51,6 +51,11 @@ class Pages:
         return rows[0][0] if rows else None
 
 
+_ENDS = """
+    SELECT r.topic, r.partition, r.seq, EXISTS (SELECT FROM {s}.outbox o WHERE o.seq = r.seq)
+    FROM {s}.relayed r WHERE r.topic = ANY ($1)
+"""
+
 _MESSAGE = "i.id, i.consumer, i.chain, i.key, i.envelope, i.attempts, i.received_at"
 _TURN = {
     "longest": ("h.not_before <= $2", "h.not_before, h.id"),
@@ -222,6 +227,13 @@ class PostgresOutbox:
         """How far each topic's partition has reached the broker."""
         rows = await self._pages.all(self._pages.on("SELECT topic, partition, seq FROM {s}.relayed"))
         return {(topic, partition): seq for topic, partition, seq in rows}
+
+    async def ends(self, topics: Collection[str]) -> list[tuple[str, int, int, bool]]:
+        """Of `topics`, how far each partition has reached the broker, and whether that message is still here."""
+        return [
+            (topic, partition, seq, kept)
+            for topic, partition, seq, kept in await self._pages.all(self._pages.on(_ENDS), list(topics))
+        ]
 
 
 class PostgresTimers:

@@ -65,6 +65,10 @@ _CONSUMERS = """
     SELECT consumer FROM found WHERE consumer IS NOT NULL
 """
 
+_ENDS = """
+    SELECT topic, partition, seq, EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = relayed.seq) FROM relayed
+"""
+
 _HELD = """
     SELECT coalesce(sum((
         SELECT count(*) FROM inbox WHERE consumer = heads.consumer AND key = heads.key AND chain = heads.chain
@@ -221,6 +225,11 @@ class SqliteOutbox:
     async def relayed(self) -> dict[tuple[str, int], int]:
         """How far each topic's partition has reached the broker."""
         return {(topic, partition): seq for topic, partition, seq in self._pages.all("SELECT * FROM relayed")}
+
+    async def ends(self, topics: Collection[str]) -> list[tuple[str, int, int, bool]]:
+        """Of `topics`, how far each partition has reached the broker, and whether that message is still here."""
+        rows = self._pages.all(f"{_ENDS} WHERE topic IN ({_marks([*topics])})", (*topics,))
+        return [(topic, partition, seq, bool(kept)) for topic, partition, seq, kept in rows]
 
 
 class SqliteInbox:

@@ -18,7 +18,7 @@ from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId, Effect, Handled, Publish, Unit
 from colonnade.workers.receiving import HOLE_SECONDS, Inbox
-from colonnade.workers.refetching import from_outbox
+from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
 from colonnade.workers.relay import Relay
 from colonnade.world import Clock, World, real_world
 
@@ -75,7 +75,10 @@ class ChainConformance(ABC):
             async def refetch(chain: ChainId, after: int) -> Sequence[Carried]:
                 return await from_outbox(shop, chain, after)
 
-            inbox = Inbox("ordering", ordering, later, {"shop.Sold": ["Mailing"]}, refetch)
+            async def ends() -> Sequence[ChainEnd]:
+                return await ends_of(shop, "shop", [TOPIC])
+
+            inbox = Inbox("ordering", ordering, later, {"shop.Sold": ["Mailing"]}, refetch, ends)
             subscription = await meddled.subscribe("ordering", [TOPIC], inbox.receive)
             relay = Relay("shop", shop, meddled, world, "this one")
             relaying = asyncio.create_task(relay.run())
@@ -83,7 +86,7 @@ class ChainConformance(ABC):
                 for number in range(ROUNDS):
                     await _publish(shop, world, number)
                 await _until_relayed(relay, world)
-                meddled.chances = (0.0, 0.0, 0.0)  # a hole shows by what comes after it
+                meddled.chances = (1.0, 0.0, 0.0)  # nothing comes after what is lost last
                 await _publish(shop, world, ROUNDS)
                 await _until_relayed(relay, world)
                 wanted = {f"Order/{key}": list(range(ROUNDS + 1)) for key in range(KEYS)}

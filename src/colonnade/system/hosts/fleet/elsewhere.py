@@ -1,7 +1,7 @@
 """The services of the system that run in other processes, called over HTTP."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -17,8 +17,9 @@ from colonnade.presentation.balancing import Balancer
 from colonnade.presentation.refusals import read_refusal
 from colonnade.presentation.tokens import TOKEN_HEADER, format_token
 from colonnade.presentation.upstream import UpstreamAnswer, UpstreamFailed
-from colonnade.system.hosts.fleet.internal import CONTEXT_HEADER, MESSAGES, OUTBOX, REFUSED, RemoteContext
+from colonnade.system.hosts.fleet.internal import CONTEXT_HEADER, ENDS, MESSAGES, OUTBOX, REFUSED, RemoteContext
 from colonnade.system.wiring import answer_of
+from colonnade.workers.refetching import ChainEnd
 from colonnade.world import Clock
 
 __all__ = ["HttpElsewhere"]
@@ -28,6 +29,10 @@ R = TypeVar("R")
 CALL_SECONDS = 30.0
 """How long an answer may take where the caller has no deadline of its own."""
 
+LOOK_SECONDS = 2.0
+"""How long one service may take to say how far it has published: what the others said waits for it."""
+
+_decode_ends = msgspec.json.Decoder(list[ChainEnd]).decode
 _decode_carried = msgspec.json.Decoder(list[Carried]).decode
 
 
@@ -58,6 +63,16 @@ class HttpElsewhere:
         except (UpstreamFailed, TimeoutError):
             return ()  # asked again, as long as something is missing
         return _decode_carried(answer.body) if answer.status == 200 else ()
+
+    async def ends(self, service: str, topics: Collection[str]) -> Sequence[ChainEnd]:
+        """How far `service` has published to `topics`; nothing while it cannot be asked."""
+        target = f"{ENDS}{service}?{urlencode({'topic': topics}, doseq=True)}".encode()
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                answer = await self._balancer.request(service, "GET", target, (), repeatable=True)
+        except (UpstreamFailed, TimeoutError):
+            return ()  # asked again soon
+        return _decode_ends(answer.body) if answer.status == 200 else ()
 
     async def _call(self, service: str, message: Message, context: Context, *, repeatable: bool) -> Any:
         name, _, data = self._codec.encode(message)

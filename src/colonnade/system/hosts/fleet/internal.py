@@ -25,13 +25,14 @@ from colonnade.persistence.unit import ChainId
 from colonnade.presentation.refusals import refusal_document
 from colonnade.presentation.tokens import TOKEN_HEADER, format_token, parse_token
 from colonnade.system.runtime import Runtime
-from colonnade.workers.refetching import from_outbox
+from colonnade.workers.refetching import ends_of, from_outbox
 from colonnade.world import World
 
-__all__ = ["CONTEXT_HEADER", "MESSAGES", "OUTBOX", "REFUSED", "Internal", "RemoteContext"]
+__all__ = ["CONTEXT_HEADER", "ENDS", "MESSAGES", "OUTBOX", "REFUSED", "Internal", "RemoteContext"]
 
 MESSAGES = "/-/messages/"
 OUTBOX = "/-/outbox/"
+ENDS = "/-/ends/"
 CONTEXT_HEADER = b"colonnade-context"
 REFUSED = 409
 """The status of every refusal: its document says which it is."""
@@ -75,6 +76,11 @@ class Internal:
             elif path.startswith(OUTBOX):
                 query = parse_qs(scope["query_string"].decode("latin-1"))
                 status, body, more = await self._outbox(path.removeprefix(OUTBOX), query)
+            elif path.startswith(ENDS):
+                query = parse_qs(scope["query_string"].decode("latin-1"))
+                service = path.removeprefix(ENDS)
+                ends = await ends_of(self._services[service].store, service, query["topic"])
+                status, body, more = 200, msgspec.json.encode(ends), ()
             else:
                 status, body, more = 404, b"there is nothing here", ()
         except (UnknownMessage, MalformedMessage, NewerVersion, ValueError, KeyError) as error:

@@ -53,6 +53,18 @@ class OutgoingSuite(StoreSuite):
             await commit(store, Relayed("shop.events", 1, 9))
             assert await store.outbox.relayed() == {("shop.events", 1): 9, ("shop.events", 2): 6, ("t", 1): 7}
 
+    async def test_the_ends_of_chains_say_whether_their_last_message_is_still_here(self) -> None:
+        """Of the topics that are asked for: a consumer that misses the last one fetches it."""
+        async with self.store() as store:
+            await commit(store, published(0))
+            (row,) = await store.outbox.pending(0, 1)
+            await commit(store, Relayed(row.topic, row.partition, row.seq), Relayed("t", 1, 7), Relayed("u", 0, 8))
+            assert sorted(await store.outbox.ends(["t", row.topic])) == [
+                (row.topic, row.partition, row.seq, True),
+                ("t", 1, 7, False),
+            ]
+            assert await store.outbox.ends([]) == []
+
     async def test_what_has_left_is_pruned_and_numbers_are_not_given_again(self) -> None:
         """Only relayed messages and expired answers go, a few at a time; the next message has a higher seq."""
         async with self.store() as store:
