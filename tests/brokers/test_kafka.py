@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -11,29 +10,34 @@ from msgspec.structs import replace
 
 from colonnade.brokers.broker import Broker, BrokerUnavailable
 from colonnade.brokers.kafka import connect_to_kafka
-from colonnade.system.hosts.servers.kafka import KafkaServer, kafka
+from colonnade.system.hosts.servers.kafka import KafkaServer
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.testing.conformance.broker import Taker, carried
 from colonnade.testing.conformance.broker_servers import BrokerServerConformance, Serving
 from colonnade.world import real_world
+from tests.servers.running import where_it_runs
 
 WORLD = real_world()
-pytestmark = pytest.mark.timeout(180)  # seconds: Java starts several times, on a machine that may be busy
+pytestmark = pytest.mark.timeout(180)  # seconds: Java starts twice, on a machine that may be busy
 
 
 class TestKafkaBroker(BrokerServerConformance):
     """What every broker promises, of a real server."""
 
     @pytest.fixture(autouse=True)
-    def _server(self, kafka_broker: KafkaServer, tmp_path: Path) -> None:
-        self._url = kafka_broker.url
-        self._folder = tmp_path
+    def _server(self, kafka_broker: KafkaServer) -> None:
+        self._kafka = kafka_broker
 
     def running_broker(self) -> AbstractAsyncContextManager[Broker]:
-        return _running(self._url)
+        return _running(self._kafka.url)
 
     def serving(self) -> AbstractAsyncContextManager[Serving]:
-        return _serving(self._folder)
+        return _serving(self._kafka)
+
+    @pytest.mark.proof
+    async def test_kill_after_kill_nothing_is_lost(self) -> None:
+        """What one kill does not take, many do not."""
+        await self.outlive(kills=5)
 
 
 @asynccontextmanager
@@ -46,14 +50,23 @@ async def _running(url: str) -> AsyncIterator[Broker]:
 
 
 @asynccontextmanager
-async def _serving(folder: Path) -> AsyncIterator[Serving]:
-    async with kafka(folder / "kafka", WORLD) as server:
+async def _serving(server: KafkaServer) -> AsyncIterator[Serving]:
+    prefix = f"test{WORLD.ids.new().hex}"
 
-        async def put(topic: str, data: bytes) -> None:
-            async with AIOKafkaProducer(bootstrap_servers=server.url) as producer:
-                await producer.send_and_wait(f"colonnade.{topic}", data)
+    async def put(topic: str, data: bytes) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=server.url) as producer:
+            await producer.send_and_wait(f"{prefix}.{topic}", data)
 
-        yield Serving(partial(connect_to_kafka, server.url), server.kill, server.start, put)
+    async def kill() -> None:
+        await where_it_runs(server, server.kill)
+
+    async def start() -> None:
+        await where_it_runs(server, server.start)
+
+    try:
+        yield Serving(partial(connect_to_kafka, server.url, prefix=prefix), kill, start, put)
+    finally:
+        await start()
 
 
 async def test_messages_of_a_key_keep_their_order(kafka_broker: KafkaServer) -> None:

@@ -17,6 +17,7 @@ from colonnade.system.hosts.servers.ports import free_port
 from colonnade.testing.conformance.broker import Taker, carried, wait_until
 from colonnade.testing.conformance.broker_servers import BrokerServerConformance, Serving
 from colonnade.world import real_world
+from tests.servers.running import where_it_runs
 
 WORLD = real_world()
 
@@ -25,15 +26,19 @@ class TestNatsBroker(BrokerServerConformance):
     """What every broker promises, of a real server."""
 
     @pytest.fixture(autouse=True)
-    def _server(self, nats: NatsServer, tmp_path: Path) -> None:
-        self._url = nats.url
-        self._folder = tmp_path
+    def _server(self, nats: NatsServer) -> None:
+        self._nats = nats
 
     def running_broker(self) -> AbstractAsyncContextManager[Broker]:
-        return _running(self._url)
+        return _running(self._nats.url)
 
     def serving(self) -> AbstractAsyncContextManager[Serving]:
-        return _serving(self._folder)
+        return _serving(self._nats)
+
+    @pytest.mark.proof
+    async def test_kill_after_kill_nothing_is_lost(self) -> None:
+        """What one kill does not take, many do not."""
+        await self.outlive(kills=20)
 
 
 @asynccontextmanager
@@ -46,15 +51,24 @@ async def _running(url: str) -> AsyncIterator[Broker]:
 
 
 @asynccontextmanager
-async def _serving(folder: Path) -> AsyncIterator[Serving]:
-    async with nats_server(folder / "nats", WORLD) as server:
+async def _serving(server: NatsServer) -> AsyncIterator[Serving]:
+    prefix = f"test{WORLD.ids.new().hex}"
 
-        async def put(topic: str, data: bytes) -> None:
-            client = await connect(server.url)
-            await client.jetstream().publish(f"colonnade.{topic}", data)
-            await client.close()
+    async def put(topic: str, data: bytes) -> None:
+        client = await connect(server.url)
+        await client.jetstream().publish(f"{prefix}.{topic}", data)
+        await client.close()
 
-        yield Serving(partial(connect_to_nats, server.url, WORLD), server.kill, server.start, put)
+    async def kill() -> None:
+        await where_it_runs(server, server.kill)
+
+    async def start() -> None:
+        await where_it_runs(server, server.start)
+
+    try:
+        yield Serving(partial(connect_to_nats, server.url, WORLD, prefix=prefix), kill, start, put)
+    finally:
+        await start()
 
 
 async def test_a_server_that_lost_all_that_it_had_is_used_again(tmp_path: Path) -> None:

@@ -3,37 +3,40 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import aio_pika
 import pytest
-from aio_pika.exceptions import ChannelNotFoundEntity
 
 from colonnade.brokers.broker import Broker, BrokerUnavailable
 from colonnade.brokers.rabbitmq import connect_to_rabbitmq
 from colonnade.system.hosts.servers.ports import free_port
-from colonnade.system.hosts.servers.rabbitmq import RabbitMqServer, rabbitmq
+from colonnade.system.hosts.servers.rabbitmq import RabbitMqServer
 from colonnade.testing.conformance.broker import Taker, carried
 from colonnade.testing.conformance.broker_servers import BrokerServerConformance, Serving
 from colonnade.world import real_world
+from tests.servers.running import where_it_runs
 
 WORLD = real_world()
-pytestmark = pytest.mark.timeout(180)  # seconds: Erlang starts several times, on a machine that may be busy
+pytestmark = pytest.mark.timeout(180)  # seconds: Erlang starts twice, on a machine that may be busy
 
 
 class TestRabbitMqBroker(BrokerServerConformance):
     """What every broker promises, of a real server."""
 
     @pytest.fixture(autouse=True)
-    def _server(self, rabbit: RabbitMqServer, tmp_path: Path) -> None:
-        self._url = rabbit.url
-        self._folder = tmp_path
+    def _server(self, rabbit: RabbitMqServer) -> None:
+        self._rabbit = rabbit
 
     def running_broker(self) -> AbstractAsyncContextManager[Broker]:
-        return _running(self._url)
+        return _running(self._rabbit.url)
 
     def serving(self) -> AbstractAsyncContextManager[Serving]:
-        return _serving(self._folder)
+        return _serving(self._rabbit)
+
+    @pytest.mark.proof
+    async def test_kill_after_kill_nothing_is_lost(self) -> None:
+        """What one kill does not take, many do not."""
+        await self.outlive(kills=5)
 
 
 @asynccontextmanager
@@ -46,31 +49,26 @@ async def _running(url: str) -> AsyncIterator[Broker]:
 
 
 @asynccontextmanager
-async def _serving(folder: Path) -> AsyncIterator[Serving]:
-    async with rabbitmq(folder / "rabbitmq", WORLD) as server:
+async def _serving(server: RabbitMqServer) -> AsyncIterator[Serving]:
+    prefix = f"test{WORLD.ids.new().hex}"
 
-        async def put(topic: str, data: bytes) -> None:
-            async with await aio_pika.connect(server.url) as connection:
-                exchange = await (await connection.channel()).get_exchange(f"colonnade.{topic}")
-                await exchange.publish(aio_pika.Message(data), "")
+    async def put(topic: str, data: bytes) -> None:
+        async with await aio_pika.connect(server.url) as connection:
+            exchange = await (await connection.channel()).get_exchange(f"{prefix}.{topic}")
+            await exchange.publish(aio_pika.Message(data), "")
 
-        async def kill() -> None:
-            for group in ("ordering", "mailing"):
-                if await _exists(server, f"colonnade.shop.events/{group}"):
-                    await server.until_kept(f"colonnade.shop.events/{group}")
-            await server.kill()
+    async def kill() -> None:
+        for queue in [f"{prefix}.shop.events/{group}" for group in ("ordering", "mailing")]:
+            await server.until_kept(queue)
+        await where_it_runs(server, server.kill)
 
-        yield Serving(partial(connect_to_rabbitmq, server.url), kill, server.start, put)
+    async def start() -> None:
+        await where_it_runs(server, server.start)
 
-
-async def _exists(server: RabbitMqServer, queue: str) -> bool:
-    async with await aio_pika.connect(server.url) as connection:
-        channel = await connection.channel()
-        try:
-            await channel.declare_queue(queue, passive=True)
-        except ChannelNotFoundEntity:
-            return False
-        return True
+    try:
+        yield Serving(partial(connect_to_rabbitmq, server.url, prefix=prefix), kill, start, put)
+    finally:
+        await start()
 
 
 async def test_what_no_group_has_asked_for_holds_nothing_up(rabbit: RabbitMqServer) -> None:

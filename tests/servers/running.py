@@ -1,14 +1,16 @@
 """Real servers for tests: one of each for a whole run of a worker, started when it is first asked for.
 
-Their fixtures outlive the loops of tests. `own_folder` is for who wants a server for itself, to kill it for example.
+Their fixtures outlive the loops of tests. A test that kills one asks the server's own loop to, and starts it again
+(`where_it_runs`). `own_folder` is for who wants a server for itself.
 """
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import Thread
 from typing import TypeVar
 
 import pytest
@@ -17,6 +19,7 @@ from colonnade.system.hosts.servers.kafka import KafkaServer, kafka
 from colonnade.system.hosts.servers.nats import NatsServer, nats_server
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.system.hosts.servers.rabbitmq import RabbitMqServer, rabbitmq
+from colonnade.system.hosts.servers.server import Server
 from colonnade.system.hosts.servers.valkey import ValkeyServer, valkey_server
 from colonnade.world import real_world
 from tests.servers.debian import skipped_where_missing
@@ -26,13 +29,38 @@ S = TypeVar("S")
 
 @contextmanager
 def kept(server: AbstractAsyncContextManager[S]) -> Iterator[S]:
-    """`server`, entered and left on a loop of its own, for fixtures that outlive the loops of tests."""
-    with asyncio.Runner() as runner:
-        running = runner.run(server.__aenter__())
+    """`server`, on a loop and a thread of its own, for fixtures that outlive the loops of tests."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        running = asyncio.run_coroutine_threadsafe(_entered(server), loop).result()
+        _loops[id(running)] = loop
         try:
             yield running
         finally:
-            runner.run(server.__aexit__(None, None, None))
+            del _loops[id(running)]
+            asyncio.run_coroutine_threadsafe(_left(server), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+_loops: dict[int, asyncio.AbstractEventLoop] = {}
+
+
+async def _entered(server: AbstractAsyncContextManager[S]) -> S:
+    return await server.__aenter__()
+
+
+async def _left(server: AbstractAsyncContextManager[object]) -> None:
+    await server.__aexit__(None, None, None)
+
+
+async def where_it_runs(server: Server, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Do something with a kept `server`, to kill it for example, on the loop that its process belongs to."""
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), _loops[id(server)]))
 
 
 @contextmanager

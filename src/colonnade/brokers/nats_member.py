@@ -18,7 +18,7 @@ __all__ = ["BATCH_MESSAGES", "REDELIVER_SECONDS", "Member"]
 BATCH_MESSAGES = 256
 """So many messages are asked for and handed over at a time; as many more wait meanwhile."""
 
-REDELIVER_SECONDS = 10.0
+REDELIVER_SECONDS = 5.0
 """A message goes to another member when its own has neither acknowledged it nor said that it is busy for so long."""
 
 _BUSY_SECONDS = REDELIVER_SECONDS / 4

@@ -20,7 +20,7 @@ PREFETCH_MESSAGES = 2 * BATCH_MESSAGES
 """So many of a queue the server sends before they are acknowledged; those at hand and the next."""
 
 _CLOSE_SECONDS = 1.0
-_SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 5.0
+_SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 2.0
 _NO_LIMIT_KNOWN_SINCE = 4
 """The version that gives up a message after 20 deliveries unless it is told not to; before, none is given up."""
 
