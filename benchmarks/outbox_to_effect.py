@@ -32,6 +32,7 @@ from colonnade.persistence.store import DueMessage, Store
 from colonnade.persistence.unit import Append, ChainId, Effect, Handled, NewEvent, Publish, Unit
 from colonnade.system.hosts.servers.nats import nats_server
 from colonnade.workers.receiving import Inbox
+from colonnade.workers.refetching import ChainEnd
 from colonnade.workers.relay import Relay
 from colonnade.workers.worker import Worker
 from colonnade.world import real_world
@@ -120,13 +121,17 @@ async def _no_refetch(chain: ChainId, after: int) -> Sequence[Carried]:
     return ()
 
 
+async def _no_ends() -> Sequence[ChainEnd]:
+    return ()
+
+
 async def measure(slowly: bool) -> Measured:
     expected = SLOW_MESSAGES if slowly else MESSAGES
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = await stack.enter_async_context(nats_server(folder / "nats", WORLD))
         store, broker = await stack.enter_async_context(engines(server.url, folder / "ordering.sqlite3"))
-        inbox = Inbox("ordering", store, WORLD, {TYPE: [CONSUMER]}, _no_refetch)
+        inbox = Inbox("ordering", store, WORLD, {TYPE: [CONSUMER]}, _no_refetch, _no_ends)
         await broker.subscribe("ordering", [TOPIC], inbox.receive)
         recording = Recording(store, expected)
         arguments = [server.url, str(folder), *(["--slowly"] if slowly else [])]

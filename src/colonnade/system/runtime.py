@@ -253,9 +253,7 @@ class _ServiceBuilder:
         )
         timers = Timers(self.name, self._store, self._world)
         interested = self._topology.interested(self.name)
-        inbox = Inbox(
-            self.name, self._store, self._world, interested, self._refetch, self._ends, tenant=self._tenant
-        )
+        inbox = Inbox(self.name, self._store, self._world, interested, self._refetch, self._ends, tenant=self._tenant)
         receiving: dict[str, Loop] = {}
         if self._engines.shared:
             # A chain is received by one: its next message may not come to another before this one is written down
