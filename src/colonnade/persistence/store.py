@@ -36,6 +36,7 @@ __all__ = [
     "ParkedMessage",
     "QueryFailed",
     "Replica",
+    "Sharer",
     "Store",
     "StoreClosed",
     "StoreConflict",
@@ -303,6 +304,7 @@ class Touched(IntFlag):
     INBOX = 4
     TIMERS = 8
     CHECKPOINTS = 16
+    SHARES = 32
 
 
 class DueTimer(msgspec.Struct, frozen=True, gc=False):
@@ -340,6 +342,13 @@ class HorizonHeld(msgspec.Struct, frozen=True, gc=False):
     session: int
     seconds: float
     doing: str
+
+
+class Sharer(msgspec.Struct, frozen=True, gc=False):
+    """One of those who share some work, and the parts that it does alone."""
+
+    owner: str
+    parts: Sequence[int]
 
 
 class Log(Protocol):
@@ -394,11 +403,13 @@ class InboxRows(Protocol):
         consumer: str | None = None,
         without: Collection[int] = (),
         which: Literal["longest", "newest", "again"] = "longest",
+        slots: Collection[int] | None = None,
     ) -> list[DueMessage]:
         """Up to `limit` heads of live keys that may be handled at `now` (microseconds), the longest waiting first.
 
-        Of one `consumer` only, where it is named; the rows in `without` are passed over. `newest` are of those that
-        have not been tried yet the ones that arrived last, `again` those that have.
+        Of one `consumer` only, where it is named, and of keys in `slots` only (`persistence.slots`); the rows in
+        `without` are passed over. `newest` are of those that have not been tried yet the ones that arrived last,
+        `again` those that have.
         """
 
     async def consumers(self) -> list[str]:
@@ -454,7 +465,19 @@ class Leases(Protocol):
         """Give the lease up, if it is still held."""
 
     async def release_all(self, owner: str) -> None:
-        """Give up all that is held by `owner`, who has ended: nobody need wait until it has run out."""
+        """Give up all that is held by `owner`, who has ended, its shares as well: nobody need wait for their ends."""
+
+    async def share(
+        self, work: str, owner: str, seconds: float, *, take: Collection[int] = (), give: Collection[int] = ()
+    ) -> Sequence[Sharer]:
+        """Be one of those who share `work` for `seconds` from now, with the parts that are held.
+
+        Of the parts in `take` those that are free are held from now on, those in `give` no more. All who share it are
+        told, in the order of their names, as they are then; the store's listeners hear of changes (`Touched.SHARES`).
+        """
+
+    async def leave(self, work: str, owner: str) -> None:
+        """Share `work` no more: its parts are free at once."""
 
 
 class Versions(Protocol):

@@ -24,6 +24,7 @@ from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.outgoing import UnitOutbox, UnitReplies
 from colonnade.persistence.quotas import EventQuota
 from colonnade.persistence.repository import AggregateCache, EventSourcedRepository
+from colonnade.persistence.slots import SLOTS
 from colonnade.persistence.store import Store
 from colonnade.persistence.tables.inline import UnitTables
 from colonnade.persistence.tables.models import ReadModels
@@ -52,6 +53,7 @@ from colonnade.workers.sagas.consumer import SagaConsumer
 from colonnade.workers.sagas.instance import SagaInstance
 from colonnade.workers.sagas.messages import consumer_of
 from colonnade.workers.sagas.steering import UnitSagas
+from colonnade.workers.sharing import Sharing
 from colonnade.workers.timers import Timers
 from colonnade.workers.worker import Worker
 from colonnade.world import Clock, Randomness, Sleep, World
@@ -283,7 +285,7 @@ class _ServiceBuilder:
             f"{self.name}.registration": registration.run,
             f"{self.name}.horizon": horizon.run,
             f"{self.name}.relay": relay.run,
-            f"{self.name}.worker": self._alone("lines", worker.run),
+            f"{self.name}.worker": self._shared(worker),
             f"{self.name}.timers": self._alone("timers", timers.run),
             f"{self.name}.inbox": lambda: self._every(TEND_EVERY_SECONDS, inbox.tend),
             **receiving,
@@ -433,6 +435,14 @@ class _ServiceBuilder:
             return work
         leasing = _leasing(self._store, self._engines, self._world)
         return lambda: leasing.run(lease, work, meanwhile)
+
+    def _shared(self, worker: Worker) -> Loop:
+        """The handling of messages, whose lines the instances divide among them."""
+        if not self._engines.shared:
+            return worker.run
+        owner, seconds = self._engines.owner, self._engines.lease_seconds
+        sharing = Sharing("lines", SLOTS, self._store, owner, seconds, self._world, worker.work_on)
+        return lambda: sharing.run(worker.run)
 
     async def _prune(self) -> None:
         while await self._store.prune(self._world.clock.micros(), PRUNE_ROWS) >= PRUNE_ROWS:

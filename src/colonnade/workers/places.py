@@ -1,7 +1,7 @@
 """The places at which the messages of one consumer are handled, and who gets those that are free."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from colonnade.observability.foreground import Foreground
@@ -81,8 +81,11 @@ class Places:
             rests.append(max((work.since + YOUNG_SECONDS - now for work in self.at_work.values()), default=0.0))
         return max(rests, default=None)  # both must be over
 
-    async def take(self, inbox: InboxRows, clock: Clock) -> list[AtWork]:
-        """The messages to handle next; their places are taken."""
+    async def take(self, inbox: InboxRows, clock: Clock, slots: Collection[int] | None = None) -> list[AtWork]:
+        """The messages to handle next, of lines in `slots` where not of all; their places are taken."""
+        if slots is not None and not slots:
+            self.oldest = None
+            return []
         if not self.changed:
             return []
         free, self._letting_pass = self._free(clock.monotonic())
@@ -90,7 +93,7 @@ class Places:
             return []
         self.changed = self._resting = False
         now = clock.micros()
-        longest = await inbox.due(now, free, consumer=self.name, without=self.at_work)
+        longest = await inbox.due(now, free, consumer=self.name, without=self.at_work, slots=slots)
         self.oldest = longest[0].received_at if longest and not longest[0].attempts else None
         new: Sequence[DueMessage] = ()
         if len(longest) < free:
@@ -100,8 +103,11 @@ class Places:
         self._resting = longest[0].received_at < fresh_since
         if self._resting or not self._letting_pass:
             # There may be more of them than places. Beside requests, to look costs more than it brings to a short line
-            again = await inbox.due(now, FOR_RETRIES, consumer=self.name, without=self.at_work, which="again")
-            newest = await inbox.due(now, FOR_NEW, consumer=self.name, without=self.at_work, which="newest")
+            at_work = self.at_work
+            again = await inbox.due(
+                now, FOR_RETRIES, consumer=self.name, without=at_work, which="again", slots=slots
+            )  # fmt: skip
+            newest = await inbox.due(now, FOR_NEW, consumer=self.name, without=at_work, which="newest", slots=slots)
             if self._resting:
                 newest = [each for each in newest if each.received_at >= fresh_since]
             new = [*again, *newest]

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from colonnade.messages.codec import MalformedMessage, NewerVersion
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
@@ -10,6 +10,7 @@ from colonnade.observability.correlation import Context, current_context
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import HealthState, Severity
 from colonnade.observability.logs import get_logger
+from colonnade.persistence.slots import SLOTS
 from colonnade.persistence.store import AlreadyHandled, DueMessage, Store, StoreConflict, Touched, VersionConflict
 from colonnade.persistence.unit import Effect, Park, Retry, Unit
 from colonnade.workers.backoff import ATTEMPTS, Backoff, backoff_seconds
@@ -69,6 +70,15 @@ class Worker:
         self._homeless: Sequence[str] = ()
         self._parked = 0
         self._look_around_at = 0.0
+        self._slots: Collection[int] | None = None
+
+    def work_on(self, slots: Collection[int] | None) -> Collection[asyncio.Task[None]]:
+        """Take from now on only what is in lines of these slots, or of all; what is at work now may end."""
+        # Who has all looks by turn, in one walk through the index instead of one for each slot
+        self._slots = slots if slots is not None and len(slots) < SLOTS else None
+        self._look_around_at = 0.0  # what waits in lines that are new here was not told of
+        self._all_changed()
+        return [work.task for places in self._places for work in places.at_work.values() if work.task is not None]
 
     def health(self) -> Sequence[HealthState]:
         """What waits, fails, is left in line or is parked."""
@@ -138,7 +148,7 @@ class Worker:
         self._waking.wake()
 
     async def _take(self, places: Places, tasks: asyncio.TaskGroup) -> None:
-        for work in await places.take(self._store.inbox, self._world.clock):
+        for work in await places.take(self._store.inbox, self._world.clock, self._slots):
             work.task = tasks.create_task(self._work(places, work))
 
     async def _work(self, places: Places, work: AtWork) -> None:

@@ -1,8 +1,10 @@
 """Leases as rows, by the clock of the database that they guard."""
 
+from collections.abc import Callable, Collection, Sequence
+
 from colonnade.persistence.postgres.connections import Link
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
-from colonnade.persistence.store import Lease
+from colonnade.persistence.store import Lease, Sharer, Touched
 
 __all__ = ["PostgresLeases"]
 
@@ -16,15 +18,24 @@ _RELEASE = """
     UPDATE {s}.leases SET expires = 0, owner = '', epoch = epoch + 1 WHERE name = $1 AND epoch = $2 AND owner = $3
 """
 
-_RELEASE_ALL = "UPDATE {s}.leases SET expires = 0, owner = '', epoch = epoch + 1 WHERE owner = $1"
+_RELEASE_ALL = """
+    WITH gone AS (DELETE FROM {s}.sharers WHERE owner = $1)
+    UPDATE {s}.leases SET expires = 0, owner = '', epoch = epoch + 1 WHERE owner = $1
+"""
+_LEAVE = "DELETE FROM {s}.sharers WHERE work = $1 AND owner = $2"
+_SHARE = "SELECT owner, parts FROM {s}.share_work($1, $2, $3, $4, $5)"
 
 
 class PostgresLeases:
     """Who does what alone."""
 
-    def __init__(self, link: Link, store: str, schema: str) -> None:
+    def __init__(self, link: Link, store: str, schema: str, changed: Callable[[Touched], None]) -> None:
         self._link = link
         self._store = store
+        self._changed = changed
+        self._sharing: set[tuple[str, str]] = set()
+        self._leave = _LEAVE.format(s=f'"{schema}"')
+        self._share = _SHARE.format(s=f'"{schema}"')
         self._acquire = _ACQUIRE.format(s=f'"{schema}"')
         self._release = _RELEASE.format(s=f'"{schema}"')
         self._release_all = _RELEASE_ALL.format(s=f'"{schema}"')
@@ -53,3 +64,31 @@ class PostgresLeases:
                 await connection.execute(self._release_all, owner)
             except DRIVER_ERRORS as error:
                 raise write_failure(self._store, error) from error
+        self._sharing = {(work, who) for work, who in self._sharing if who != owner}
+        self._changed(Touched.SHARES)
+
+    async def share(
+        self, work: str, owner: str, seconds: float, *, take: Collection[int] = (), give: Collection[int] = ()
+    ) -> Sequence[Sharer]:
+        """Be one of those who share `work`, take and give parts of it; all who share it."""
+        async with self._link.held() as connection:
+            try:
+                rows = await connection.fetch(
+                    self._share, work, owner, int(seconds * 1_000_000), list(take), list(give)
+                )  # fmt: skip
+            except DRIVER_ERRORS as error:
+                raise write_failure(self._store, error) from error
+        if take or give or (work, owner) not in self._sharing:
+            self._sharing.add((work, owner))
+            self._changed(Touched.SHARES)
+        return [Sharer(who, parts) for who, parts in rows]
+
+    async def leave(self, work: str, owner: str) -> None:
+        """Share `work` no more: its parts are free at once."""
+        async with self._link.held() as connection:
+            try:
+                await connection.execute(self._leave, work, owner)
+            except DRIVER_ERRORS as error:
+                raise write_failure(self._store, error) from error
+        self._sharing.discard((work, owner))
+        self._changed(Touched.SHARES)

@@ -26,7 +26,7 @@ LOOK_SECONDS = 0.1
 LISTENING_LOOK_SECONDS = 1.0
 """How often while it is told: a notification may get lost with its connection."""
 
-_ALL = Touched.EVENTS | Touched.OUTBOX | Touched.INBOX | Touched.TIMERS | Touched.CHECKPOINTS
+_ALL = Touched.EVENTS | Touched.OUTBOX | Touched.INBOX | Touched.TIMERS | Touched.CHECKPOINTS | Touched.SHARES
 
 
 class Notices:

@@ -70,9 +70,19 @@ _DUE = {
     )
     for which, (when, order) in _TURN.items()
 }
+# A short walk through the index for each slot, however many lines of others are due
+_DUE_IN_SLOTS = {
+    which: (
+        f"SELECT {_MESSAGE} FROM (SELECT due.id, due.not_before FROM unnest($5::smallint[]) AS own (slot) CROSS JOIN "
+        f"LATERAL (SELECT h.id, h.not_before FROM {{s}}.heads h WHERE h.consumer = $1 AND h.slot = own.slot AND "
+        f"NOT h.held AND {when} AND h.id <> ALL ($3) ORDER BY {order} LIMIT $4) due "
+        f"ORDER BY {order.replace('h.', 'due.')} LIMIT $4) h JOIN {{s}}.inbox i ON i.id = h.id ORDER BY {order}"
+    )
+    for which, (when, order) in _TURN.items()
+}
 _DUE_TO_ANY = (
     f"SELECT {_MESSAGE} FROM {{s}}.heads h JOIN {{s}}.inbox i ON i.id = h.id WHERE NOT h.held AND h.not_before <= $1 "
-    "AND h.id <> ALL ($2) ORDER BY h.not_before, h.id LIMIT $3"
+    "AND h.id <> ALL ($2) AND ($4::smallint[] IS NULL OR h.slot = ANY ($4)) ORDER BY h.not_before, h.id LIMIT $3"
 )
 
 # From one consumer to the next through the index
@@ -124,6 +134,7 @@ class PostgresInbox:
         self._pages = pages
         on = pages.on
         self._due = {which: on(sql) for which, sql in _DUE.items()}
+        self._due_in_slots = {which: pages.on(sql) for which, sql in _DUE_IN_SLOTS.items()}
         self._chains = on("SELECT source, history, topic, partition, received FROM {s}.chains")
         self._unhandled = on("SELECT count(*) FROM {s}.inbox WHERE parked_at IS NULL")
 
@@ -145,10 +156,14 @@ class PostgresInbox:
         consumer: str | None = None,
         without: Collection[int] = (),
         which: Literal["longest", "newest", "again"] = "longest",
+        slots: Collection[int] | None = None,
     ) -> list[DueMessage]:
         """Up to `limit` heads of live lines that may be handled at `now`."""
+        own = None if slots is None else list(slots)
         if consumer is None:
-            rows = await self._pages.all(self._pages.on(_DUE_TO_ANY), now, list(without), limit)
+            rows = await self._pages.all(self._pages.on(_DUE_TO_ANY), now, list(without), limit, own)
+        elif own is not None:
+            rows = await self._pages.all(self._due_in_slots[which], consumer, now, list(without), limit, own)
         else:
             rows = await self._pages.all(self._due[which], consumer, now, list(without), limit)
         return [

@@ -12,7 +12,7 @@ from colonnade.world import World
 
 __all__ = ["Identity", "UnfitSchema", "identify", "make"]
 
-_PARTS = ("tables", "log", "inbox", "effects")
+_PARTS = ("tables", "log", "inbox", "effects", "shares")
 
 
 class UnfitSchema(StoreFailed):

@@ -1,9 +1,10 @@
 """Leases as rows of a SQLite store."""
 
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
 from colonnade.persistence.sqlite.transactions import Transactions
-from colonnade.persistence.store import Lease
+from colonnade.persistence.store import Lease, Sharer, Touched
 from colonnade.world import World
 
 __all__ = ["SqliteLeases"]
@@ -12,10 +13,13 @@ __all__ = ["SqliteLeases"]
 class SqliteLeases:
     """Who does what alone. SQLite has no clock of its own, and one process owns the file: its clock is the store's."""
 
-    def __init__(self, transactions: Transactions, world: World) -> None:
+    def __init__(self, transactions: Transactions, world: World, changed: Callable[[Touched], None]) -> None:
         self._transactions = transactions
         self._run = transactions.connection.execute
         self._clock = world.clock
+        self._changed = changed
+        self._sharers: dict[str, dict[str, tuple[int, frozenset[int]]]] = {}
+        """By work and owner. All of them are of this process, and gone with it."""
 
     async def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         """Take or renew the lease; None while another owner's has not expired."""
@@ -48,3 +52,27 @@ class SqliteLeases:
         await self._transactions.run(
             lambda: self._run("UPDATE leases SET expires = 0, owner = '', epoch = epoch + 1 WHERE owner = ?", (owner,))
         )
+        for sharers in self._sharers.values():
+            sharers.pop(owner, None)
+        self._changed(Touched.SHARES)
+
+    async def share(
+        self, work: str, owner: str, seconds: float, *, take: Collection[int] = (), give: Collection[int] = ()
+    ) -> Sequence[Sharer]:
+        """Be one of those who share `work`, take and give parts of it; all who share it."""
+        now = self._clock.micros()
+        sharers = self._sharers.setdefault(work, {})
+        for gone in [who for who, (expires, _) in sharers.items() if expires <= now]:
+            del sharers[gone]
+        is_new = owner not in sharers
+        held = frozenset() if is_new else sharers[owner][1]
+        others = {part for who, (_, parts) in sharers.items() if who != owner for part in parts}
+        sharers[owner] = now + int(seconds * 1_000_000), (held | {*take}) - {*give} - others
+        if take or give or is_new:
+            self._changed(Touched.SHARES)
+        return [Sharer(who, sorted(parts)) for who, (_, parts) in sorted(sharers.items())]
+
+    async def leave(self, work: str, owner: str) -> None:
+        """Share `work` no more: its parts are free at once."""
+        self._sharers.get(work, {}).pop(owner, None)
+        self._changed(Touched.SHARES)

@@ -264,24 +264,31 @@ class SqliteInbox:
         consumer: str | None = None,
         without: Collection[int] = (),
         which: Literal["longest", "newest", "again"] = "longest",
+        slots: Collection[int] | None = None,
     ) -> list[DueMessage]:
         """Up to `limit` heads of live lines that may be handled at `now`."""
         wanted = limit + len(without)
         if consumer is None:
-            heads = [head for each in self._consumers() for head in self._pages.all(_DUE, (each, now, wanted))]
+            heads = [head for each in self._consumers() for head in self._heads(_DUE, slots, each, now, wanted)]
             heads.sort(key=lambda head: (head[1], head[0]))
         elif which == "newest":
-            heads = self._pages.all(_NEWEST, (consumer, wanted))
+            heads = self._heads(_NEWEST, slots, consumer, wanted)
         elif which == "again":
-            heads = self._pages.all(_AGAIN, (consumer, now, wanted))
+            heads = self._heads(_AGAIN, slots, consumer, now, wanted)
         else:
-            heads = self._pages.all(_DUE, (consumer, now, wanted))
+            heads = self._heads(_DUE, slots, consumer, now, wanted)
         rows = [row for row, _ in heads if row not in without][:limit]
         if not rows:
             return []
         found = {message[0]: message for message in self._pages.all(f"{_MESSAGES}({_marks(rows)})", rows)}
         # One that was committed as done between the two reads is not there any more
         return [_due(found[row]) for row in rows if row in found]
+
+    def _heads(self, sql: str, slots: Collection[int] | None, *values: object) -> list[tuple[Any, ...]]:
+        if slots is None:
+            return self._pages.all(sql, values)
+        own = ", ".join(str(int(slot)) for slot in slots)
+        return self._pages.all(sql.replace(" ORDER BY ", f" AND slot_of(key) IN ({own}) ORDER BY "), values)
 
     def _consumers(self) -> list[str]:
         return [consumer for (consumer,) in self._pages.all(_CONSUMERS)]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import apsw
@@ -14,6 +14,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from colonnade.observability.health import HealthState
 from colonnade.persistence.coalescing import Coalescer
 from colonnade.persistence.executor import ThreadExecutor
+from colonnade.persistence.slots import slot_of
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
 from colonnade.persistence.sqlite.leases import SqliteLeases
 from colonnade.persistence.sqlite.opening import (
@@ -99,6 +100,8 @@ class SqliteStore:
         meta = meta_of(reading)
         self.history = UUID(bytes=meta["history"])
         self.partitions: int = meta["partitions"]
+        # Nobody shares the lines of a file in production: a column and an index would be paid for nothing
+        reading.create_scalar_function("slot_of", cast(Any, slot_of), 1, deterministic=True)
         pages = self._pages = Pages(self._reader, path)
         self.log = SqliteLog(pages)
         self.outbox = SqliteOutbox(pages)
@@ -116,7 +119,7 @@ class SqliteStore:
         transactions = self._transactions = Transactions(writing, path, ThreadExecutor(f"store {path.stem}"))
         writer = SqliteWriter(transactions, self.partitions)
         self.inbox = SqliteInbox(pages, writer.inbox)
-        self._leases = SqliteLeases(transactions, world)
+        self._leases = SqliteLeases(transactions, world, self._notify)
         self._versions = SqliteVersions(transactions)
         self._coalescer = Coalescer(writer.write, self._notify)
 

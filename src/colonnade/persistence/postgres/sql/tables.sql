@@ -92,9 +92,13 @@ CREATE TABLE heads (
     seq bigint NOT NULL,
     held boolean NOT NULL,
     not_before bigint NOT NULL,
+    -- What instances of the service divide among them, as many as `persistence.slots` says
+    slot smallint NOT NULL GENERATED ALWAYS AS (hashtext(key) & 15) STORED,
     PRIMARY KEY (consumer, key, chain)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+-- Who handles all lines looks by turn, who handles some of them in each slot: what is left to others is not walked over
 CREATE INDEX heads_by_turn ON heads (consumer, not_before, id) WHERE NOT held;
+CREATE INDEX heads_by_slot ON heads (consumer, slot, not_before, id) WHERE NOT held;
 CREATE INDEX heads_held ON heads (consumer) WHERE held;
 
 CREATE TABLE kept_aside (
@@ -190,4 +194,13 @@ CREATE TABLE migrations (
 
 CREATE TABLE leases (
     name text COLLATE "C" PRIMARY KEY, owner text NOT NULL, epoch bigint NOT NULL, expires bigint NOT NULL
+) WITH (fillfactor = 50);
+
+-- Who shares some work with others, until when, and which parts of it are its own
+CREATE TABLE sharers (
+    work text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    expires bigint NOT NULL,
+    parts integer[] NOT NULL,
+    PRIMARY KEY (work, owner)
 ) WITH (fillfactor = 50);

@@ -1,10 +1,12 @@
 """The inbox: lines in their order, heads that workers look at, parked messages, chains."""
 
 from collections.abc import Callable
+from typing import Literal
 from uuid import UUID
 
 import pytest
 
+from colonnade.persistence.slots import SLOTS
 from colonnade.persistence.store import AlreadyHandled, DueMessage, MarkMoved, NotParked, Store
 from colonnade.persistence.unit import (
     ChainId,
@@ -25,6 +27,7 @@ __all__ = ["InboxSuite"]
 
 CHAIN = ChainId("shop", UUID(int=9), "shop.events", 3)
 TILL = "subscriber:Till"
+WHICH: tuple[Literal["longest", "newest", "again"], ...] = ("longest", "newest", "again")
 
 
 def incoming(seq: int, key: str = "a", *, prev: int | None = None, ready: bool = True) -> Incoming:
@@ -146,6 +149,36 @@ class InboxSuite(StoreSuite):
             assert len(await store.inbox.due(FOR_EVER, 10)) == 2
             assert [message.envelope for message in await store.inbox.due(FOR_EVER, 10, consumer="handlers")] == [b"2"]
             assert await store.inbox.due(FOR_EVER, 10, consumer="saga:None") == []
+
+    async def test_lines_fall_into_slots_by_their_keys(self) -> None:
+        """Each into one, whatever its consumer; a look into some slots finds what a look into all does there."""
+        async with self.store() as store:
+            keys = [f"k{number}" for number in range(100)]
+            await commit(store, *(Deliver(consumer, key, b"") for key in keys for consumer in (TILL, "handlers")))
+            retried = [message.row for message in await due(store)][::3]
+            for row in retried:
+                await commit(store, Retry(row, 1, 5, "failed"))
+            slots: dict[str, int] = {}
+            for consumer in (TILL, "handlers"):
+                for slot in range(SLOTS):
+                    for message in await store.inbox.due(FOR_EVER, 200, consumer=consumer, slots=[slot]):
+                        assert slots.setdefault(message.key, slot) == slot
+            assert sorted(slots) == sorted(keys)
+            assert len(set(slots.values())) > SLOTS // 2
+            own = [1, 2, 3, 8, 13]
+            for which in WHICH:
+                everywhere = await store.inbox.due(FOR_EVER, 200, consumer=TILL, which=which)
+                expected = [message for message in everywhere if slots[message.key] in own]
+                assert expected
+                found = await store.inbox.due(FOR_EVER, 200, consumer=TILL, which=which, slots=own)
+                assert found == expected
+                first = await store.inbox.due(
+                    FOR_EVER, 3, consumer=TILL, which=which, slots=own, without=[expected[0].row]
+                )  # fmt: skip
+                assert first == expected[1:4]
+            to_any = await store.inbox.due(FOR_EVER, 300, slots=own)
+            assert len(to_any) == 2 * sum(slot in own for slot in slots.values())
+            assert await store.inbox.due(FOR_EVER, 10, consumer=TILL, slots=[]) == []
 
     async def test_lanes_do_not_wait_for_each_other(self) -> None:
         """Timers and a person's decisions are due though a message of their key is parked and holds it."""

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from colonnade.persistence.store import Deferral, DueTimer, MarkMoved, QueryFailed, WriteFailed
+from colonnade.persistence.store import Deferral, DueTimer, MarkMoved, QueryFailed, Sharer, Touched, WriteFailed
 from colonnade.persistence.unit import (
     Advance,
     Answer,
@@ -177,6 +177,38 @@ class OutgoingSuite(StoreSuite):
             await leases.release_all("a")
             taken = [await leases.acquire(name, "c", 60.0) for name in ("relay", "timers", "lines")]
             assert [lease.epoch if lease is not None else None for lease in taken] == [3, 3, None]
+
+    async def test_work_is_shared_by_parts(self) -> None:
+        """A part has one owner, until it is given up, its owner leaves, has ended or does not say that it is there."""
+        async with self.store() as store:
+            leases = store.leases
+            touched: list[Touched] = []
+            store.watch(touched.append)
+            assert await leases.share("lines", "a", 60.0) == [Sharer("a", [])]
+            assert await leases.share("lines", "a", 60.0, take=[3, 1, 2]) == [Sharer("a", [1, 2, 3])]
+            assert touched == [Touched.SHARES, Touched.SHARES]
+            assert await leases.share("lines", "b", 60.0, take=[3, 4]) == [Sharer("a", [1, 2, 3]), Sharer("b", [4])]
+            assert await leases.share("other", "b", 60.0, take=[3]) == [Sharer("b", [3])]
+            touched.clear()
+            assert await leases.share("lines", "a", 60.0) == [Sharer("a", [1, 2, 3]), Sharer("b", [4])]
+            assert touched == []
+            await leases.share("lines", "a", 60.0, give=[3])
+            assert await leases.share("lines", "b", 60.0, take=[3]) == [Sharer("a", [1, 2]), Sharer("b", [3, 4])]
+            await leases.leave("lines", "a")
+            await leases.share("lines", "c", 0.0, take=[1])
+            # The time of the last is over, and with it its parts are free
+            assert await leases.share("lines", "b", 60.0, take=[1]) == [Sharer("b", [1, 3, 4])]
+            assert await leases.share("lines", "c", 60.0) == [Sharer("b", [1, 3, 4]), Sharer("c", [])]
+            await leases.release_all("b")
+            assert await leases.share("lines", "c", 60.0) == [Sharer("c", [])]
+
+    async def test_of_many_who_want_a_part_one_gets_it(self) -> None:
+        """And each part somebody."""
+        async with self.store() as store:
+            owners = [f"{number}" for number in range(8)]
+            await asyncio.gather(*(store.leases.share("lines", owner, 60.0, take=range(16)) for owner in owners))
+            sharers = await store.leases.share("lines", "0", 60.0)
+            assert sorted(part for each in sharers for part in each.parts) == list(range(16))
 
     async def test_of_many_who_want_a_lease_one_gets_it(self) -> None:
         """Asked at the same time, it is given once."""
