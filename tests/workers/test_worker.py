@@ -188,7 +188,7 @@ async def test_a_message_that_has_to_wait_has_not_failed(tmp_path: Path) -> None
             assert bench.told() == {"shop.waiting": "The saga is suspended."}
             await bench.advance(40.0)
         await bench.until_done("a", "1", "2")
-        assert bench.told() == {}
+        await bench.until_told({})
 
 
 @pytest.mark.parametrize("attempts", [1, ATTEMPTS])
