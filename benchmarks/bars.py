@@ -211,6 +211,23 @@ BENCHMARKS = [
         ],
     ),
     Benchmark(
+        "saga-postgres",
+        "A saga of three steps on PostgreSQL, 32 in flight; the CPU of the servers too",
+        "saga",
+        "colonnade",
+        {
+            "colonnade": ("saga_postgres",),
+            "DBOS": ("peers.dbos_postgres",),
+            "Temporal": ("peers.temporal_workflow",),
+        },
+        [
+            _against("colonnade", "DBOS", "DBOS", 8)[0],
+            _against("colonnade", "DBOS", "DBOS", None)[1],
+            *_against("colonnade", "Temporal", "Temporal's development server", None),
+        ],
+        on_postgres=True,
+    ),
+    Benchmark(
         "projection",
         "(e) A projection rebuilt from the log",
         "event",

@@ -7,6 +7,7 @@ python -m benchmarks.saga
 import asyncio
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,10 +19,12 @@ from benchmarks.measuring import Measured, Stopwatch, tell
 from colonnade.application import Plan, Repository, Saga, Step
 from colonnade.domain import Aggregate
 from colonnade.messages import Command, Event
+from colonnade.persistence import DataDirectory
 from colonnade.system import Service, System
+from colonnade.system.engines import Engines, embedded_engines
 from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.testing import running_system
-from colonnade.world import real_world
+from colonnade.world import World, real_world
 
 SAGAS, IN_FLIGHT = 600, 32
 
@@ -121,10 +124,16 @@ system = System(
 )
 
 
-async def measure() -> Measured:
-    ids = real_world().ids
+async def measure(
+    engines_on: Callable[[DataDirectory, World], Engines] = embedded_engines,
+    server_seconds: Callable[[], float] | None = None,
+) -> Measured:
+    """Sagas on engines of one's own; `server_seconds` tells the CPU that their server has used."""
+    world = real_world()
+    ids = world.ids
     with tempfile.TemporaryDirectory() as data:
-        async with running_system(system, Path(data)) as running:
+        engines = engines_on(DataDirectory(Path(data)), world)
+        async with running_system(system, Path(data), world, engines=engines) as running:
             places = asyncio.Semaphore(IN_FLIGHT)
 
             async def one() -> None:
@@ -136,9 +145,11 @@ async def measure() -> Measured:
 
             await asyncio.gather(*(one() for _ in range(IN_FLIGHT)))
             spare_what_stays()  # as a host does
-            watch = Stopwatch()
+            watch, before = Stopwatch(), server_seconds() if server_seconds else 0.0
             with watch.running():
                 await asyncio.gather(*(one() for _ in range(SAGAS)))
+            if server_seconds:
+                watch.children_cpu_seconds = server_seconds() - before
             await running.settled()
             return watch.of(SAGAS)
 
