@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,6 +21,7 @@ from colonnade.cli.program import app
 from colonnade.messages.envelope import Envelope
 from colonnade.persistence.addresses import HANDLERS
 from colonnade.persistence.sqlite import open_sqlite_store
+from colonnade.persistence.store import Store
 from colonnade.persistence.unit import Deliver, Effect, Park, Unit
 from colonnade.testing import running_system
 from colonnade.world import World, real_world
@@ -173,14 +174,14 @@ def parked(tmp_path: Path) -> Path:
     """The data of a bakery in whose inbox one message of the line `a` is parked, and two wait behind it."""
     data = tmp_path / "data"
     data.mkdir()
-    asyncio.run(park(data))
+    asyncio.run(park(lambda: open_sqlite_store(data / "baking.sqlite3", real_world())))
     return data
 
 
-async def park(data: Path) -> None:
-    """Receive three commands, of 1, 2 and 3 loaves, and park the first."""
+async def park(opened: Callable[[], Awaitable[Store]]) -> None:
+    """Receive three commands, of 1, 2 and 3 loaves, in the store of baking, and park the first."""
     world = real_world()
-    store = await open_sqlite_store(data / "baking.sqlite3", world)
+    store = await opened()
     for loaves in (1, 2, 3):
         envelope = Envelope(
             specversion="1.0",

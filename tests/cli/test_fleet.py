@@ -1,5 +1,6 @@
 """`colonnade up --fleet`: a system as processes on real servers."""
 
+import asyncio
 import os
 import re
 import signal
@@ -10,10 +11,13 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from colonnade.persistence.postgres import open_postgres_store
+from colonnade.system.admin.evidence import read_evidence
 from colonnade.system.hosts.servers.nats import NatsServer
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.system.hosts.servers.valkey import ValkeyServer
-from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, requested, started
+from colonnade.world import real_world
+from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, park, requested, started
 from tests.make.terminal import CTRL_C, PATIENCE, on_a_terminal
 
 
@@ -68,6 +72,34 @@ def test_instances_are_added_removed_and_replaced_by_commands(
         assert (unknown.returncode, unknown.stderr) == (1, "There is no service washing; there are baking, selling.\n")
         assert host.stop(signal.SIGTERM) == 0
     assert re.search(r"^baking-2: ready \(process \d+\)\n(.*\n)*baking-2: stopped$", host.banner, re.MULTILINE)
+
+
+def test_what_is_in_the_stores_of_a_fleet_is_seen_and_mended(
+    tmp_path: Path, invoke: Invoked, servers: list[str]
+) -> None:
+    """The same commands as for one process, on PostgreSQL, whether the fleet runs or not."""
+    data = tmp_path / "data"
+    with started(data, *servers) as host:
+        url = host.wait_until_ready()
+        batch = requested(f"{url}/api/baking/batches", {"loaves": 12}).json["id"]
+        shown = json_lines(invoke("events", "list", "--service", "baking", "--json").stdout)
+        assert f"Batch/{batch}" in {event["stream"] for event in shown}
+        assert host.stop(signal.SIGTERM) == 0
+    addresses = read_evidence(data)
+    assert addresses is not None
+    asyncio.run(park(lambda: open_postgres_store(addresses["baking"], real_world())))
+    (parked,) = json_lines(invoke("dead-letters", "list", "--json").stdout)
+    assert (parked["key"], parked["behind"]) == ("a", 2)
+    retried = invoke("dead-letters", "retry", "baking", str(parked["row"]))
+    assert (retried.exit_code, retried.stdout) == (0, "1 message put back in line.\n")
+    assert invoke("dead-letters", "list", "--json").stdout == ""
+    assert {each["service"] for each in json_lines(invoke("projections", "list", "--json").stdout)} == {"baking"}
+    rebuilt = invoke("projections", "rebuild", "baking", "Anything")
+    assert (rebuilt.exit_code, "give the projection a new version" in rebuilt.output) == (1, True)
+    with started(data) as host:
+        host.wait_until_ready()
+        assert host.stop() == 0
+    assert read_evidence(data) is None
 
 
 def test_what_is_no_fleet_is_not_scaled(tmp_path: Path, invoke: Invoked) -> None:

@@ -17,7 +17,8 @@ from colonnade.cli.target import load_system
 from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.persistence.store import StoreFailed
 from colonnade.system import InvalidSystem
-from colonnade.system.admin.offline import NoStores, open_stores, stores_in
+from colonnade.system.admin.evidence import read_evidence
+from colonnade.system.admin.offline import NoStores, open_stores, services_in
 from colonnade.system.admin.operations import Operation, OperationFailed
 from colonnade.system.admin.perform import perform
 from colonnade.system.admin.reports import Failed, Finished, Report
@@ -66,13 +67,18 @@ def act(
     One that `needs_code` cannot be carried out on the stores alone.
     """
     with told(*_FAILURES):
-        stores_in(directory)
-        try:
-            finished = shown(ask_host(directory, operation), title, as_json=as_json)
-        except HostNotRunning as stopped:
-            if needs_code and code is None:
-                fail(f"{stopped} To do this without running it, name its code with --system MODULE:ATTRIBUTE.")
-            finished = shown(_offline(directory, operation, code), title, as_json=as_json)
+        services_in(directory)
+        if read_evidence(directory) is not None:
+            if needs_code:
+                fail("A fleet's read models are filled by its instances: give the projection a new version.")
+            finished = shown(_offline(directory, operation, None), title, as_json=as_json)
+        else:
+            try:
+                finished = shown(ask_host(directory, operation), title, as_json=as_json)
+            except HostNotRunning as stopped:
+                if needs_code and code is None:
+                    fail(f"{stopped} To do this without running it, name its code with --system MODULE:ATTRIBUTE.")
+                finished = shown(_offline(directory, operation, code), title, as_json=as_json)
     if not as_json and finished is not None:
         sys.stdout.write(f"{finished.summary}\n")
 

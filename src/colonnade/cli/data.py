@@ -1,16 +1,17 @@
 """The data directory on the command line, and reading its stores beside a host that may be running."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from colonnade.persistence.sqlite import NewerStore, NotAStore, SqliteStore, open_sqlite_store
-from colonnade.persistence.store import StoreFailed
+from colonnade.persistence.sqlite import NewerStore, NotAStore
+from colonnade.persistence.store import Store, StoreFailed
 from colonnade.security.tenants import is_tenant_name
-from colonnade.system.admin.offline import TENANTS, NoStores, stores_in
+from colonnade.system.admin.evidence import open_to_read
+from colonnade.system.admin.offline import TENANTS, NoStores, services_in
 from colonnade.world import real_world
 
 __all__ = ["DEFAULT_DATA", "READING_FAILURES", "Data", "OfService", "OfTenant", "chosen", "of_tenant", "reading"]
@@ -41,30 +42,26 @@ READING_FAILURES = (NoStores, NotAStore, NewerStore, StoreFailed, FileNotFoundEr
 
 
 @asynccontextmanager
-async def reading(directory: Path, service: str | None = None) -> AsyncIterator[Mapping[str, SqliteStore]]:
-    """The stores in `directory`, or that of one service, opened for reading only.
+async def reading(directory: Path, service: str | None = None) -> AsyncIterator[Mapping[str, Store]]:
+    """The stores of the system in `directory`, a fleet's too, or that of one service, opened for reading only.
 
     Raises one of `READING_FAILURES`; an unknown service is a mistake in the command.
     """
-    async with AsyncExitStack() as opened:
-        stores = {}
-        for name, path in chosen(directory, service).items():
-            stores[name] = await open_sqlite_store(path, real_world(), read_only=True)
-            opened.push_async_callback(stores[name].close)
+    async with open_to_read(directory, chosen(directory, service), real_world()) as stores:
         yield stores
 
 
-def chosen(directory: Path, service: str | None) -> Mapping[str, Path]:
-    """The files of the stores in `directory`, or that of one service; an unknown one is a mistake in the command.
+def chosen(directory: Path, service: str | None) -> Sequence[str]:
+    """The services whose stores are known in `directory`, or the one; an unknown one is a mistake in the command.
 
     Raises `NoStores`.
     """
-    files = stores_in(directory)
+    services = services_in(directory)
     if service is None:
-        return files
-    if service not in files:
-        raise typer.BadParameter(f"There is no service {service!r}; there are {', '.join(files)}.")
-    return {service: files[service]}
+        return services
+    if service not in services:
+        raise typer.BadParameter(f"There is no service {service!r}; there are {', '.join(services)}.")
+    return [service]
 
 
 def of_tenant(directory: Path, tenant: str | None) -> Path:

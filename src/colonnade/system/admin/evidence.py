@@ -11,7 +11,7 @@ from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.world import World
 
-__all__ = ["open_to_read", "read_evidence", "write_evidence"]
+__all__ = ["forget_evidence", "open_to_read", "read_evidence", "write_evidence"]
 
 _NAME = "stores.json"
 
@@ -21,6 +21,11 @@ def write_evidence(data: DataDirectory, stores: Mapping[str, str]) -> None:
     path = data.path / "fleet" / _NAME
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(stores))
+
+
+def forget_evidence(data: DataDirectory) -> None:
+    """The stores are files in the data directory from now on."""
+    (data.path / "fleet" / _NAME).unlink(missing_ok=True)
 
 
 def read_evidence(data: Path) -> Mapping[str, str] | None:

@@ -16,7 +16,16 @@ from colonnade.system.runtime import Runtime, build
 from colonnade.system.service import System
 from colonnade.world import World
 
-__all__ = ["TENANTS", "NoStores", "administered", "holds_stores", "open_stores", "stores_in", "tenants_in"]
+__all__ = [
+    "TENANTS",
+    "NoStores",
+    "administered",
+    "holds_stores",
+    "open_stores",
+    "services_in",
+    "stores_in",
+    "tenants_in",
+]
 
 TENANTS = "tenants"
 """The directory in which each tenant has a data directory."""
@@ -47,6 +56,12 @@ def stores_in(directory: Path) -> Mapping[str, Path]:
     if not found:
         raise NoStores(directory)
     return found
+
+
+def services_in(directory: Path) -> Sequence[str]:
+    """The services of the system whose data directory it is, one process or a fleet; raises `NoStores`."""
+    addresses = read_evidence(directory)
+    return sorted(addresses) if addresses is not None else list(stores_in(directory))
 
 
 def holds_stores(directory: Path) -> bool:
@@ -86,8 +101,14 @@ async def open_stores(
 ) -> AsyncIterator[Mapping[str, Administered]]:
     """Own `directory` and open its stores, with the code of `system` where an operation needs it.
 
+    The stores of a fleet are opened beside its instances, which may run, and without code.
     Raises `NoStores`, `DataDirectoryInUse` and what opening a store or building the system raises.
     """
+    addresses = read_evidence(directory)
+    if addresses is not None:
+        async with _of_fleet(addresses, world) as services:
+            yield services
+        return
     files = stores_in(directory)
     with own_data_directory(directory) as data:
         async with AsyncExitStack() as opened:
@@ -105,3 +126,16 @@ async def open_stores(
                 opened.push_async_callback(store.close)
                 services[name] = Administered(store)
             yield services
+
+
+@asynccontextmanager
+async def _of_fleet(addresses: Mapping[str, str], world: World) -> AsyncIterator[Mapping[str, Administered]]:
+    from colonnade.persistence.postgres import open_postgres_store
+
+    async with AsyncExitStack() as opened:
+        services = {}
+        for name, address in addresses.items():
+            store = await open_postgres_store(address, world)
+            opened.push_async_callback(store.close)
+            services[name] = Administered(store)
+        yield services

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from colonnade.observability.logs import get_logger
 from colonnade.persistence import DataDirectory
 from colonnade.security.tenants import Tenant
+from colonnade.system.admin.evidence import forget_evidence
 from colonnade.system.admin.offline import administered
 from colonnade.system.admin.perform import perform
 from colonnade.system.admin.socket import serve_operations
@@ -92,6 +93,7 @@ class EmbeddedHost:
             own_data_directory(settings.data) as data,
             bound(settings.host, settings.port) as listener,
         ):
+            forget_evidence(data)
             engines = embedded_engines(data, self._world, settings.purge)
             if settings.tenants:
                 await self._run_for_tenants(data, engines, listener)
