@@ -21,6 +21,9 @@ from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, park,
 from tests.make.terminal import CTRL_C, PATIENCE, on_a_terminal
 
 
+pytestmark = pytest.mark.timeout(180)  # each starts and stops several processes, beside other tests
+
+
 @pytest.fixture
 def servers(postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer) -> list[str]:
     """The options that name servers which are there."""
