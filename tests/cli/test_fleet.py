@@ -20,7 +20,6 @@ from colonnade.world import real_world
 from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, park, requested, started
 from tests.make.terminal import CTRL_C, PATIENCE, on_a_terminal
 
-
 pytestmark = pytest.mark.timeout(180)  # each starts and stops several processes, beside other tests
 
 
