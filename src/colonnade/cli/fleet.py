@@ -167,8 +167,9 @@ def _banner(system: System, target: str, fleet: ServingFleet) -> str:
     apis = "\n".join(
         f"  {service.name:<14}{fleet.url}/api/{service.name}/" for service in system.services if service.api is not None
     )
+    tenants = f"  {'tenants':<14}{', '.join(fleet.tenants)}\n" if fleet.tenants else ""
     return (
-        f"{system.name} is up as a fleet.\n{apis}\n"
+        f"{system.name} is up as a fleet.\n{apis}\n{tenants}"
         f"  {'health':<14}{fleet.url}/health/ready\n"
         f"  {'data, logs':<14}{fleet.data.path / 'fleet'}\n"
         f"  {'endpoints':<14}colonnade routes {target}\n"

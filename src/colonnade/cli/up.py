@@ -123,8 +123,8 @@ def up(
         tenants = read_tenants(tenant or ())
     except InvalidTenant as invalid:
         raise typer.BadParameter(f"--tenant {invalid}") from None
-    if fleet and tenants:
-        raise typer.BadParameter("--tenant is not for a fleet yet; leave --fleet out.")
+    if tenants and postgres_replica is not None:
+        raise typer.BadParameter("--tenant and --postgres-replica do not go together yet; leave one out.")
     world = real_world()
     with told(
         InvalidLogSetting,
@@ -150,7 +150,7 @@ def up(
 
             settings_of_fleet = FleetSettings(
                 target, data, host, port, postgres, broker_kind, broker_url, valkey, purge or (),
-                _numbers(replicas or (), system), postgres_replica,
+                _numbers(replicas or (), system), postgres_replica, tenants,
             )  # fmt: skip
             runner.run(run_fleet(system, settings_of_fleet, world))
 

@@ -43,6 +43,11 @@ class Tenant(msgspec.Struct, frozen=True):
     requests: int | None = None
     events: int | None = None
 
+    @property
+    def schema(self) -> str:
+        """Where its tables are in the database of a service."""
+        return f"tenant_{self.name}"
+
 
 def is_tenant_name(text: str) -> bool:
     """Whether a tenant may be called `text`."""

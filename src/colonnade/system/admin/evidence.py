@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urldefrag
 
 import msgspec
 
@@ -17,8 +18,12 @@ _NAME = "stores.json"
 
 
 def write_evidence(data: DataDirectory, stores: Mapping[str, str]) -> None:
-    """Say in the data directory where the store of each service is; its owner alone may read that."""
+    """Say in the data directory where the store of each service is; its owner alone may read that.
+
+    Where it is in a schema of its own, that is the fragment of the address.
+    """
     path = data.path / "fleet" / _NAME
+    path.parent.mkdir(exist_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(stores))
 
@@ -49,6 +54,7 @@ async def open_to_read(data: Path, services: Collection[str], world: World) -> A
             else:
                 from colonnade.persistence.postgres import open_postgres_store
 
-                stores[service] = await open_postgres_store(addresses[service], world, read_only=True)
+                url, schema = urldefrag(addresses[service])
+                stores[service] = await open_postgres_store(url, world, schema=schema or "public", read_only=True)
             opened.push_async_callback(stores[service].close)
         yield stores

@@ -16,7 +16,8 @@ from colonnade.persistence.unit import ChainId
 from colonnade.presentation.balancing import Balancer
 from colonnade.presentation.refusals import read_refusal
 from colonnade.presentation.tokens import TOKEN_HEADER, format_token
-from colonnade.presentation.upstream import UpstreamAnswer, UpstreamFailed
+from colonnade.presentation.upstream import Headers, UpstreamAnswer, UpstreamFailed
+from colonnade.security.tenants import TENANT_HEADER
 from colonnade.system.hosts.fleet.internal import CONTEXT_HEADER, ENDS, MESSAGES, OUTBOX, REFUSED, RemoteContext
 from colonnade.system.wiring import answer_of
 from colonnade.workers.refetching import ChainEnd
@@ -37,12 +38,16 @@ _decode_carried = msgspec.json.Decoder(list[Carried]).decode
 
 
 class HttpElsewhere:
-    """The typed client of all contracts: what is asked here is answered there, refusals included."""
+    """The typed client of all contracts: what is asked here is answered there, refusals included.
 
-    def __init__(self, balancer: Balancer, codec: MessageCodec, clock: Clock) -> None:
+    Of a `tenant` it asks the same tenant's.
+    """
+
+    def __init__(self, balancer: Balancer, codec: MessageCodec, clock: Clock, tenant: str | None = None) -> None:
         self._balancer = balancer
         self._codec = codec
         self._monotonic = clock.monotonic
+        self._tenant = [(TENANT_HEADER, tenant.encode())] if tenant is not None else []
         self._answers: dict[type[Message], msgspec.json.Decoder[Any]] = {}
 
     async def execute(self, service: str, command: Command[R], context: Context) -> R:
@@ -59,7 +64,7 @@ class HttpElsewhere:
         target = f"{OUTBOX}{chain.source}?{urlencode(query)}".encode()
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                answer = await self._balancer.request(chain.source, "GET", target, (), repeatable=True)
+                answer = await self._request(chain.source, "GET", target)
         except (UpstreamFailed, TimeoutError):
             return ()  # asked again, as long as something is missing
         return _decode_carried(answer.body) if answer.status == 200 else ()
@@ -69,7 +74,7 @@ class HttpElsewhere:
         target = f"{ENDS}{service}?{urlencode({'topic': topics}, doseq=True)}".encode()
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                answer = await self._balancer.request(service, "GET", target, (), repeatable=True)
+                answer = await self._request(service, "GET", target)
         except (UpstreamFailed, TimeoutError):
             return ()  # asked again soon
         return _decode_ends(answer.body) if answer.status == 200 else ()
@@ -86,10 +91,23 @@ class HttpElsewhere:
             token = format_token(required.service, required.history, required.position)
             headers.append((TOKEN_HEADER, token.encode()))
         async with asyncio.timeout(seconds):
-            answer = await self._balancer.request(
-                service, "POST", f"{MESSAGES}{name}".encode(), headers, data, repeatable=repeatable
-            )
+            target = f"{MESSAGES}{name}".encode()
+            answer = await self._request(service, "POST", target, headers, data, repeatable=repeatable)
         return self._result(service, message, answer)
+
+    async def _request(
+        self,
+        service: str,
+        method: str,
+        target: bytes,
+        headers: Headers = (),
+        body: bytes = b"",
+        *,
+        repeatable: bool = True,
+    ) -> UpstreamAnswer:
+        return await self._balancer.request(
+            service, method, target, [*self._tenant, *headers], body, repeatable=repeatable
+        )
 
     def _result(self, service: str, message: Message, answer: UpstreamAnswer) -> Any:
         if answer.status == REFUSED:

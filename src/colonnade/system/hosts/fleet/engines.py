@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from colonnade.caching.http_purge import HttpPurge
 from colonnade.caching.purge import PurgeQueue
@@ -11,7 +12,9 @@ from colonnade.messages.codec import MessageCodec
 from colonnade.persistence import DataDirectory
 from colonnade.persistence.store import Store
 from colonnade.presentation.balancing import Balancer
-from colonnade.system.engines import Engines
+from colonnade.security.tenants import Tenant
+from colonnade.system.admin.offline import TENANTS
+from colonnade.system.engines import Engines, engines_of
 from colonnade.system.hosts.fleet.brokers import connect_to_broker
 from colonnade.system.hosts.fleet.elsewhere import HttpElsewhere
 from colonnade.system.hosts.fleet.settings import ServiceSettings
@@ -19,16 +22,28 @@ from colonnade.system.service import System
 from colonnade.system.topology import topology_of
 from colonnade.world import World
 
-__all__ = ["fleet_engines"]
+__all__ = ["FleetEngines", "fleet_engines"]
 
 LEASE_SECONDS = 5.0
 """Who comes after an instance that was killed waits for so long; three renewals in that time cost next to nothing."""
 
 
+LEASE_SECONDS_A_TENANT = 0.5
+"""Each tenant has leases of its own: with more than ten they are held for longer, so that renewing costs no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEngines:
+    """The engines of a process; where the system has tenants, what each has `of` them."""
+
+    common: Engines
+    of: Callable[[Tenant], Engines]
+
+
 @asynccontextmanager
-async def fleet_engines(system: System, settings: ServiceSettings, world: World) -> AsyncIterator[Engines]:
+async def fleet_engines(system: System, settings: ServiceSettings, world: World) -> AsyncIterator[FleetEngines]:
     """The engines that `settings` name; raises `BrokerUnavailable`."""
-    from colonnade.persistence.postgres import open_postgres_store
+    from colonnade.persistence.postgres import PostgresInstance, open_postgres_store
 
     async def open_store(service: str) -> Store:
         return await open_postgres_store(settings.store, world, replica=settings.replica)
@@ -36,22 +51,35 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
     async with AsyncExitStack() as opened:
         balancer = Balancer(FileRegistry(settings.registry, world.clock))
         opened.callback(balancer.close)
-        elsewhere = HttpElsewhere(balancer, MessageCodec(topology_of(system).names), world.clock)
+        codec = MessageCodec(topology_of(system).names)
+        elsewhere = HttpElsewhere(balancer, codec, world.clock)
+        instance = PostgresInstance(settings.store, world)
+        opened.push_async_callback(instance.close)
         broker = await connect_to_broker(settings.broker, system.name, world)
         opened.push_async_callback(broker.close)
         queries, loops = _queries(settings, system.name, world)
-        yield Engines(
+        common = Engines(
             DataDirectory(settings.data),
             open_store,
             broker,
             settings.owner,
             queries,
-            LEASE_SECONDS,
+            max(LEASE_SECONDS, LEASE_SECONDS_A_TENANT * len(settings.tenants)),
             True,
             settings.former,
             elsewhere,
             loops,
         )
+
+        def of(tenant: Tenant) -> Engines:
+            async def open_own(service: str) -> Store:
+                return await open_postgres_store(settings.store, world, schema=tenant.schema, within=instance)
+
+            data = DataDirectory(settings.data / TENANTS / tenant.name)
+            own = HttpElsewhere(balancer, codec, world.clock, tenant.name)
+            return engines_of(tenant, common, world, data, open_own, own)
+
+        yield FleetEngines(common, of)
 
 
 def _queries(

@@ -10,6 +10,7 @@ import msgspec
 
 from colonnade.discovery.files import write_registry
 from colonnade.persistence import DataDirectory
+from colonnade.security.tenants import Tenant
 from colonnade.system.admin.evidence import write_evidence
 from colonnade.system.admin.socket import serve_operations
 from colonnade.system.hosts.data_directory import own_data_directory
@@ -29,6 +30,7 @@ from colonnade.system.hosts.fleet.settings import (
 from colonnade.system.hosts.fleet.staffing import Staffing
 from colonnade.system.hosts.listening import bound, url_of
 from colonnade.system.hosts.stopping import Stop
+from colonnade.system.hosts.tenant_directories import own_tenant_directories, refuse_tenants
 from colonnade.system.service import System
 from colonnade.system.topology import topology_of
 from colonnade.world import World
@@ -45,7 +47,8 @@ class FleetSettings:
     Of `postgres`, `broker_url` and `valkey` those that are named are servers that exist already, by their addresses; a
     PostgreSQL must let its user make databases and roles. `postgres_replica` is a streaming standby of `postgres`,
     where queries are read while it follows closely. `broker` says of which kind the broker is. `purge` are what keeps
-    pages before the gateway. `replicas` says how many instances a service has, where that is not one.
+    pages before the gateway. `replicas` says how many instances a service has, where that is not one. Without `tenants`
+    it is one system for all.
     """
 
     target: str
@@ -59,6 +62,7 @@ class FleetSettings:
     purge: Sequence[str] = ()
     replicas: Mapping[str, int] = field(default_factory=dict)
     postgres_replica: str | None = None
+    tenants: Sequence[Tenant] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class ServingFleet:
     url: str
     data: DataDirectory
     services: tuple[str, ...]
+    tenants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +127,33 @@ class FleetHost:
             self._url = url_of(self._settings.host, listener)
         with self._stop.signals(), own_data_directory(self._settings.data) as data:
             async with AsyncExitStack() as opened:
-                starting = asyncio.ensure_future(self._start(data, opened))
+                tenants = self._settings.tenants
+                if tenants:
+                    own = opened.enter_context(own_tenant_directories(data, tenants))
+                else:
+                    own = {}
+                    refuse_tenants(data.path)
+                starting = asyncio.ensure_future(self._start(data, own, opened))
                 if not await self._stop.unless(starting):
                     return
                 staffing = starting.result()
                 async with serve_operations(data.path, staffing.perform):
                     services = tuple(service.name for service in self._system.services)
-                    self._ready(ServingFleet(self._url, data, services))
+                    self._ready(ServingFleet(self._url, data, services, tuple(own)))
                     await self._stop.wait()
                     await staffing.close()
 
-    async def _start(self, data: DataDirectory, opened: AsyncExitStack) -> Staffing:
+    async def _start(self, data: DataDirectory, own: Mapping[str, DataDirectory], opened: AsyncExitStack) -> Staffing:
         folder = data.path / "fleet"
         folder.mkdir(exist_ok=True)
         self._registry = folder / "registry.json"
         write_registry(self._registry, {})
         servers = await self._servers(folder, opened)
-        write_evidence(data, servers.stores)
+        for tenant in self._settings.tenants:
+            at = {service: f"{address}#{tenant.schema}" for service, address in servers.stores.items()}
+            write_evidence(own[tenant.name], at)
+        if not own:
+            write_evidence(data, servers.stores)
 
         def made(service: str, name: str) -> Managed:
             return self._instance(service, name, data, folder, servers)
@@ -198,6 +213,7 @@ class FleetHost:
                 broker=servers.broker,
                 cache=servers.cache,
                 purge=tuple(self._settings.purge),
+                tenants=tuple(self._settings.tenants),
             )
 
         return self._managed(name, Instance(name, settings, folder / f"{name}.log", self._world, service=service))
@@ -205,7 +221,8 @@ class FleetHost:
     def _gateway(self, folder: Path) -> Managed:
         def settings(port: int) -> ProcessSettings:
             target = self._settings.target
-            return GatewaySettings(target=target, host=host, port=port, registry=self._registry)
+            tenants = tuple(self._settings.tenants)
+            return GatewaySettings(target=target, host=host, port=port, registry=self._registry, tenants=tenants)
 
         log, host = folder / "gateway.log", self._settings.host
         return self._managed(GATEWAY, Instance(GATEWAY, settings, log, self._world, host=host, port=self._port))

@@ -62,6 +62,8 @@ class Internal:
         self._handled_by = runtime.topology.handled_by
         self._codec: MessageCodec = runtime.codec
         self._world: World = runtime.world
+        tenant = runtime.engines.tenant
+        self._tenant = tenant.name if tenant is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -103,7 +105,9 @@ class Internal:
         message = self._codec.decode(name, kind.message_version, await _body(receive))
         sent = _decode_context(headers[CONTEXT_HEADER])
         deadline = None if sent.seconds is None else self._world.clock.monotonic() + sent.seconds
-        context = Context(sent.correlation_id, sent.causation_id, sent.principal, sent.traceparent, deadline)
+        context = Context(
+            sent.correlation_id, sent.causation_id, sent.principal, sent.traceparent, deadline, self._tenant
+        )
         async with asyncio.timeout(sent.seconds):
             if isinstance(message, Command):
                 outcome = await service.handlers.execute(message, context)

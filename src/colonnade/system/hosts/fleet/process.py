@@ -3,14 +3,17 @@
 import asyncio
 import socket
 
+from starlette.types import ASGIApp
+
 from colonnade.discovery.files import FileRegistry
 from colonnade.gateway.proxy import ProxyGateway
+from colonnade.gateway.tenancy import TenantDoor
 from colonnade.observability.health import Health, Phase
 from colonnade.observability.logs import get_logger
 from colonnade.observability.requests import RequestLog
 from colonnade.presentation.balancing import Balancer
 from colonnade.system.hosts.collecting import spare_what_stays
-from colonnade.system.hosts.fleet.engines import fleet_engines
+from colonnade.system.hosts.fleet.engines import FleetEngines, fleet_engines
 from colonnade.system.hosts.fleet.internal import Internal
 from colonnade.system.hosts.fleet.settings import GatewaySettings, ProcessSettings, ServiceSettings
 from colonnade.system.hosts.listening import Server, bound
@@ -18,6 +21,7 @@ from colonnade.system.hosts.serving import serve
 from colonnade.system.hosts.stopping import Stop
 from colonnade.system.runtime import build
 from colonnade.system.service import System
+from colonnade.system.tenants import build_for_tenants, rates_of
 from colonnade.world import World
 
 __all__ = ["run_process"]
@@ -40,7 +44,10 @@ async def _service(
     system: System, settings: ServiceSettings, world: World, stop: Stop, listener: socket.socket
 ) -> None:
     async with fleet_engines(system, settings, world) as engines:
-        building = asyncio.ensure_future(build(system, engines, world, only={settings.service}))
+        if settings.tenants:
+            await _for_tenants(system, settings, engines, world, stop, listener)
+            return
+        building = asyncio.ensure_future(build(system, engines.common, world, only={settings.service}))
         if not await stop.unless(building):
             return
         runtime = building.result()
@@ -50,12 +57,45 @@ async def _service(
             await runtime.close()
 
 
+async def _for_tenants(
+    system: System,
+    settings: ServiceSettings,
+    engines: FleetEngines,
+    world: World,
+    stop: Stop,
+    listener: socket.socket,
+) -> None:
+    building = asyncio.ensure_future(
+        build_for_tenants(
+            system,
+            settings.tenants,
+            engines.common,
+            engines.of,
+            world,
+            {settings.service},
+            Internal,
+            limited=False,  # the gateway has counted them
+        )
+    )
+    if not await stop.unless(building):
+        return
+    runtime = building.result()
+    try:
+        await serve(runtime, runtime.door, listener, stop, lambda: _log.info("ready"))
+    finally:
+        await runtime.close()
+
+
 async def _gateway(
     system: System, settings: GatewaySettings, world: World, stop: Stop, listener: socket.socket
 ) -> None:
     registry = FileRegistry(settings.registry, world.clock)
     balancer, health = Balancer(registry), Health(world.clock)
-    gateway = ProxyGateway([service.name for service in system.services], registry, balancer, health)
+    gateway: ASGIApp = ProxyGateway([service.name for service in system.services], registry, balancer, health)
+    if settings.tenants:
+        # All go the same way on, with the header, which tells each service whose they are
+        apps = {tenant.name: gateway for tenant in settings.tenants}
+        gateway = TenantDoor(apps, gateway, rates_of(settings.tenants, world))
     server = Server(RequestLog(gateway, world.clock))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve([listener]))

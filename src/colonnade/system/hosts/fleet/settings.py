@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from colonnade.security.tenants import Tenant
+
 __all__ = [
     "VARIABLE",
     "BrokerKind",
@@ -41,6 +43,7 @@ class _Common(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     registry: Path
+    tenants: tuple[Tenant, ...] = ()
 
 
 class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
