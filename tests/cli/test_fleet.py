@@ -175,6 +175,13 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(
     assert refused.stdout == ""
 
 
+def test_a_server_behind_no_pooler_is_refused(tmp_path: Path, colonnade: Command) -> None:
+    """The address of the server behind a pooler says nothing without that of the pooler."""
+    refused = colonnade("up", BAKERY, "--fleet", "--postgres-direct", "postgresql://db")
+    assert refused.returncode == 2
+    assert "name that with --postgres" in refused.stderr
+
+
 def test_a_process_that_does_not_start_shows_its_log(tmp_path: Path, colonnade: Command, servers: list[str]) -> None:
     """The host ends with what the process said, and leaves nothing."""
     module = tmp_path / "broken.py"

@@ -6,6 +6,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
 import psutil  # type: ignore[import-untyped]
 import pytest
 
@@ -22,6 +23,7 @@ from colonnade.system.hosts.servers.valkey import ValkeyServer
 from tests.example.bakery.system import bakery
 from tests.fleet.fleets import TARGET, WITHIN_SECONDS, WORLD, back, running, stocked
 from tests.servers.debian import skipped_where_missing
+from tests.servers.pgbouncer import pgbouncer
 from tests.servers.running import own_folder
 
 
@@ -58,6 +60,39 @@ async def test_servers_that_are_there_are_used(
     async with running(settings) as fleet:
         assert [each.name for each in fleet.host.running] == [*(each.name for each in bakery.services), "gateway"]
         assert (await fleet.request("GET", "/health/ready")).status == 200
+
+
+async def test_a_fleet_behind_a_pooler_only_listens_past_it(
+    postgres: PostgresServer, nats: NatsServer, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    """Of all its connections the listener's alone goes to the server itself; messages reach the other services."""
+    with own_folder("pgbouncer") as folder:
+        async with pgbouncer(folder, WORLD, postgres, settings={"default_pool_size": "2"}) as pooler:
+            settings = FleetSettings(
+                TARGET,
+                tmp_path,
+                port=free_port(),
+                postgres=pooler.url(),
+                postgres_direct=postgres.url(),
+                broker_url=nats.url,
+                valkey=valkey.url,
+            )
+            async with running(settings) as fleet:
+                baked = f"Shelf/{await fleet.bake()}"
+                watcher = await asyncpg.connect(postgres.url())
+                names = await watcher.fetch(_NAMES_OF_CONNECTIONS)
+                await watcher.close()
+                async with open_to_read(tmp_path, ["selling"], WORLD) as stores, asyncio.timeout(WITHIN_SECONDS):
+                    while baked not in await stores["selling"].log.streams("Shelf", limit=10_000):
+                        await WORLD.sleep(0.05)
+    assert [name for (name,) in names if not name.endswith(" listener")] == ["colonnade-pooled"]
+    assert len([name for (name,) in names if name.endswith(" listener")]) == 2
+
+
+_NAMES_OF_CONNECTIONS = r"""
+    SELECT DISTINCT regexp_replace(application_name, '^colonnade-pooled \S+$', 'colonnade-pooled') FROM pg_stat_activity
+    WHERE datname LIKE 'bakery\_%' AND application_name <> ''
+"""
 
 
 @pytest.mark.timeout(120)

@@ -16,6 +16,8 @@ from colonnade.world import real_world
 class TestPostgresStore(StoreConformance):
     """The whole suite, on a schema for each test."""
 
+    machine_runs = 8
+
     @pytest.fixture(autouse=True)
     def _server(self, postgres: PostgresServer) -> None:
         self._url = postgres.url()

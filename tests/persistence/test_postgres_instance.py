@@ -13,7 +13,7 @@ from colonnade.persistence.unit import Deliver, Publish
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.testing.conformance.store.database import append, commit
 from colonnade.world import real_world
-from tests.persistence.test_postgres_sharing import Hearing
+from tests.persistence.hearing import Hearing
 
 WORLD = real_world()
 TENANTS = 5

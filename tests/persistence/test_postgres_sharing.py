@@ -16,30 +16,11 @@ from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.testing.conformance.store.database import append, commit
 from colonnade.world import real_world
+from tests.persistence.hearing import Hearing
 from tests.servers.running import own_folder
 
 WORLD = real_world()
 WITHIN_SECONDS = 20.0
-
-
-class Hearing:
-    """What a store was told."""
-
-    def __init__(self, store: PostgresStore) -> None:
-        self.touched = Touched(0)
-        self._told = asyncio.Event()
-        store.watch(self._note)
-
-    def _note(self, touched: Touched) -> None:
-        self.touched |= touched
-        self._told.set()
-
-    async def until(self, touched: Touched) -> None:
-        """Wait to be told of all of these."""
-        async with asyncio.timeout(WITHIN_SECONDS):
-            while self.touched & touched != touched:
-                self._told.clear()
-                await self._told.wait()
 
 
 @asynccontextmanager
@@ -96,7 +77,7 @@ async def test_what_nobody_told_is_looked_for(postgres: PostgresServer, effect: 
 async def _cut(connection: Any) -> None:
     while True:
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'colonnade %listener'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'colonnade% listener'"
         )
         await WORLD.sleep(0.01)
 

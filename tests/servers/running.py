@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import pytest
 
+from colonnade.system.hosts.servers.child import ServerFailed
 from colonnade.system.hosts.servers.kafka import KafkaServer, kafka
 from colonnade.system.hosts.servers.nats import NatsServer, nats_server
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
@@ -25,6 +26,12 @@ from colonnade.world import real_world
 from tests.servers.debian import skipped_where_missing
 
 S = TypeVar("S")
+
+_HASTE = {"fsync": "off", "full_page_writes": "off"}
+"""A server that lives for one run need not outlive the machine; what a kill leaves is tried on others."""
+
+_CRASHES = ("was terminated by signal", "PANIC:", "immediate shutdown")
+"""What PostgreSQL's log says when all its connections break at once."""
 
 
 @contextmanager
@@ -76,9 +83,16 @@ def own_folder(name: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL for all tests of this process: each makes a schema or a database of its own."""
-    with own_folder("postgresql") as folder, kept(postgresql(folder, real_world())) as server:
+    """A PostgreSQL for all tests of this process: each makes a schema or a database of its own.
+
+    Raises `ServerFailed` in the end where one of its processes crashed meanwhile: then all connections broke.
+    """
+    with own_folder("postgresql") as folder, kept(postgresql(folder, real_world(), settings=_HASTE)) as server:
         yield server
+        lines = server.child.log.read_text(errors="replace").splitlines()
+        if any(sign in line for line in lines for sign in _CRASHES):
+            told = [line for line in lines if "LOG:" in line or any(sign in line for sign in _CRASHES)]
+            raise ServerFailed("PostgreSQL", "one of its processes crashed under the tests", "\n".join(told))
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,13 @@ def up(
             help="With --fleet: a PostgreSQL that is there, for a user who may make databases.", metavar="URL"
         ),
     ] = None,
+    postgres_direct: Annotated[
+        str | None,
+        typer.Option(
+            help="With --postgres: the server behind it, where that is a transaction pooler (PgBouncer).",
+            metavar="URL",
+        ),
+    ] = None,
     postgres_replica: Annotated[
         str | None,
         typer.Option(
@@ -111,13 +118,16 @@ def up(
         colonnade up grocer.system:grocer --fleet --broker rabbitmq
     """
     only_of_fleets = {
-        "--postgres": postgres, "--postgres-replica": postgres_replica, "--broker": broker, "--nats": nats,
+        "--postgres": postgres, "--postgres-direct": postgres_direct, "--postgres-replica": postgres_replica,
+        "--broker": broker, "--nats": nats,
         "--rabbitmq": rabbitmq, "--kafka": kafka, "--valkey": valkey, "--replicas": replicas,
     }  # fmt: skip
     if not fleet and (given := [name for name, value in only_of_fleets.items() if value]):
         raise typer.BadParameter(f"{', '.join(given)}: for a fleet only; add --fleet.")
     if postgres_replica is not None and postgres is None:
         raise typer.BadParameter("--postgres-replica is a standby of a server that is there; name that by --postgres.")
+    if postgres_direct is not None and postgres is None:
+        raise typer.BadParameter("--postgres-direct is the server behind a pooler; name that with --postgres.")
     broker_kind, broker_url = named_broker(broker, nats, rabbitmq, kafka)
     try:
         tenants = read_tenants(tenant or ())
@@ -150,7 +160,7 @@ def up(
 
             settings_of_fleet = FleetSettings(
                 target, data, host, port, postgres, broker_kind, broker_url, valkey, purge or (),
-                _numbers(replicas or (), system), postgres_replica, tenants,
+                _numbers(replicas or (), system), postgres_replica, tenants, postgres_direct,
             )  # fmt: skip
             runner.run(run_fleet(system, settings_of_fleet, world))
 

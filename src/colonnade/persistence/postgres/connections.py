@@ -72,6 +72,9 @@ class Connection(Protocol):
     def add_termination_listener(self, listener: Callable[[Any], None]) -> None:
         """Call `listener` when the connection is gone."""
 
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction was begun and has not ended."""
+
     def is_closed(self) -> bool:
         """Whether it is of no use any more."""
 
@@ -82,11 +85,14 @@ class Connection(Protocol):
         """Close without a word."""
 
 
-_SETTINGS = {
+_SETTINGS = {"TimeZone": "UTC"}
+_OWN_SETTINGS = {
     # What is run is short: compiling it to machine code takes longer than running it
     "jit": "off",
-    "TimeZone": "UTC",
+    # A schema that nobody's tables are in: a name that does not say whose it is meets nothing
+    "search_path": "pg_catalog",
 }
+"""Of a connection that is nobody else's; a pooler's are shared, and it refuses them."""
 
 
 def name_of(url: str, schema: str) -> str:
@@ -95,9 +101,12 @@ def name_of(url: str, schema: str) -> str:
     return f"{where}#{schema}"
 
 
-def settings_of(schema: str, instance: str, *, read_only: bool = False) -> Mapping[str, str]:
-    """What the server is told of a connection of `instance`."""
-    settings = {"search_path": f'"{schema}"', "application_name": f"colonnade {instance}"}
+def settings_of(instance: str, *, read_only: bool = False, pooled: bool = False) -> Mapping[str, str]:
+    """What the server is told of a connection of `instance`; a pooler's cannot be told to be `read_only`."""
+    if pooled:
+        # Counted one by one, not with their instance
+        return {**_SETTINGS, "application_name": f"colonnade-pooled {instance}"}
+    settings = {**_SETTINGS, **_OWN_SETTINGS, "application_name": f"colonnade {instance}"}
     return {**settings, "default_transaction_read_only": "on"} if read_only else settings
 
 
@@ -105,12 +114,19 @@ class Link:
     """One connection, one user at a time."""
 
     def __init__(
-        self, url: str, name: str, settings: Mapping[str, str], connect_seconds: float = CONNECT_SECONDS
+        self,
+        url: str,
+        name: str,
+        settings: Mapping[str, str],
+        connect_seconds: float = CONNECT_SECONDS,
+        *,
+        pooled: bool = False,
     ) -> None:
         self._url = url
         self._connect_seconds = connect_seconds
         self._name = name
-        self._settings = {**_SETTINGS, **settings}
+        self._settings = settings
+        self._pooled = pooled
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
         self._closed = False
@@ -119,7 +135,13 @@ class Link:
     async def held(self) -> AsyncIterator[Connection]:
         """The connection, for one's own; raises `StoreFailed` when it cannot be made, `StoreClosed`."""
         async with self._turn:
-            yield await self._connected()
+            connection = await self._connected()
+            try:
+                yield connection
+            except Exception as error:
+                if not _is_told_by_server(error.__cause__ or error):
+                    await _end_statement(connection)
+                raise
 
     async def _connected(self) -> Connection:
         if self._closed:
@@ -127,7 +149,9 @@ class Link:
         connection: Connection | None = self._connection
         if connection is None or connection.is_closed():
             try:
-                connection = self._connection = await connect(self._url, self._settings, self._connect_seconds)
+                connection = self._connection = await connect(
+                    self._url, self._settings, self._connect_seconds, pooled=self._pooled
+                )
             except DRIVER_ERRORS as error:
                 raise StoreFailed(self._name, f"{type(error).__name__}: {error}") from error
         return connection
@@ -147,14 +171,19 @@ class Link:
 
 
 class Connections:
-    """All but the listener's. Those that are `of` a schema are shared with other schemas', and closed with the rest."""
+    """All but the listener's. Those that are `of` a schema are shared with other schemas', and closed with the rest.
 
-    def __init__(self, url: str, schema: str, instance: str, *, read_only: bool = False) -> None:
+    Those of a pooler are `pooled`: the server's connection behind them changes from transaction to transaction.
+    """
+
+    def __init__(self, url: str, schema: str, instance: str, *, pooled: bool = False, read_only: bool = False) -> None:
         self.name = name_of(url, schema)
-        reading = settings_of(schema, instance, read_only=True)
-        writing = settings_of(schema, instance, read_only=read_only)
-        self.writers = [Link(url, self.name, writing) for _ in range(WRITERS)]
-        self._readers = [Link(url, self.name, reading) for _ in range(READERS)]
+        self.pooled = pooled
+        reading = settings_of(instance, read_only=True, pooled=pooled)
+        writing = settings_of(instance, read_only=read_only, pooled=pooled)
+        self.application = writing["application_name"]
+        self.writers = [Link(url, self.name, writing, pooled=pooled) for _ in range(WRITERS)]
+        self._readers = [Link(url, self.name, reading, pooled=pooled) for _ in range(READERS)]
         self._idle = list(self._readers)
         self._free = asyncio.Semaphore(READERS)
         self._free_for_queries = asyncio.Semaphore(QUERYING)
@@ -200,13 +229,17 @@ class Connections:
             await link.close()
 
 
-async def connect(url: str, settings: Mapping[str, str], seconds: float = CONNECT_SECONDS) -> Connection:
+async def connect(
+    url: str, settings: Mapping[str, str], seconds: float = CONNECT_SECONDS, *, pooled: bool = False
+) -> Connection:
     """A new connection; raises one of `DRIVER_ERRORS`."""
     connection: Connection = await asyncpg.connect(
         url,
         timeout=seconds,
         server_settings=dict(settings),
-        statement_cache_size=_STATEMENTS_CACHED,
+        # Behind a pooler the next transaction may meet a server that has not prepared the statement, or another one
+        # of that name: there statements have no names, and are sent whole each time
+        statement_cache_size=0 if pooled else _STATEMENTS_CACHED,
         max_cached_statement_lifetime=0,
     )
     # The driver's own UUID is a subclass that encoders do not know
@@ -221,6 +254,21 @@ async def end(connection: Connection) -> None:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             await connection.close()
+    except DRIVER_ERRORS:
+        connection.terminate()
+
+
+def _is_told_by_server(error: BaseException) -> bool:
+    return getattr(error, "severity", None) is not None
+
+
+async def _end_statement(connection: Connection) -> None:
+    # One whose values have no form on the wire has been parsed and not run: the server waits for the rest, holds the
+    # locks of its tables, and stays with this client where others share it
+    if connection.is_closed() or connection.is_in_transaction():
+        return
+    try:
+        await connection.execute("SELECT")
     except DRIVER_ERRORS:
         connection.terminate()
 

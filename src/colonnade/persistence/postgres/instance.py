@@ -11,13 +11,13 @@ class PostgresInstance:
     """Connections and a listener for the stores of all tenants: whoever commits has a writer for one batch at a time.
 
     They wait for each other in turn, so that one with much to do does not keep the others from what they need.
+    Where `url` is that of a pooler, `direct` is that of the server behind it.
     """
 
-    def __init__(self, url: str, world: World) -> None:
+    def __init__(self, url: str, world: World, *, direct: str | None = None) -> None:
         self.id = world.ids.new().hex
-        # A schema that nobody's tables are in: a name that does not say whose it is meets nothing
-        self.connections = Connections(url, "pg_catalog", self.id)
-        self.listener = Listener(url, self.id, world)
+        self.connections = Connections(url, "pg_catalog", self.id, pooled=direct is not None)
+        self.listener = Listener(direct or url, self.connections.application, world)
 
     async def close(self) -> None:
         """Let go of the connections; the stores must have been closed."""

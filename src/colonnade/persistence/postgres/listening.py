@@ -21,11 +21,11 @@ class _Channel(NamedTuple):
 
 
 class Listener:
-    """Stays connected to the database at `url` for `instance`, from the first channel on until it is closed."""
+    """Stays connected to the database at `url`, which is no pooler's, from the first channel on until it is closed."""
 
-    def __init__(self, url: str, instance: str, world: World) -> None:
+    def __init__(self, url: str, application: str, world: World) -> None:
         self._url = url
-        self._name = f"colonnade {instance} listener"
+        self._name = f"{application} listener"
         self._world = world
         self._channels: dict[str, _Channel] = {}
         self._connection: Connection | None = None

@@ -60,7 +60,7 @@ class PostgresReplica:
         self._history = history
         self._world = world
         self._state, self._whose = primary.on(_STATE), primary.on(_WHOSE)
-        settings = settings_of(schema, instance, read_only=True)
+        settings = settings_of(instance, read_only=True)
         self._looking = Link(url, self.name, settings, SILENT_SECONDS)
         self._links = [Link(url, self.name, settings, SILENT_SECONDS) for _ in range(QUERYING)]
         self._idle = list(self._links)

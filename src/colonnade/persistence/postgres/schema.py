@@ -31,12 +31,12 @@ async def make(connection: Connection, schema: str, world: World) -> None:
 
     Of several processes that begin at the same time one makes them, and the others wait.
     """
-    await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"colonnade {schema}")
-    try:
+    if await _is_there(connection, schema):
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"colonnade {schema}")
         if not await _is_there(connection, schema):
             await _make(connection, schema, world)
-    finally:
-        await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", f"colonnade {schema}")
 
 
 async def identify(connection: Connection, schema: str, name: str) -> Identity:
@@ -56,10 +56,9 @@ async def _is_there(connection: Connection, schema: str, table: str = "store") -
 
 
 async def _make(connection: Connection, schema: str, world: World) -> None:
-    async with connection.transaction():
-        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-        await connection.execute(f'SET LOCAL search_path = "{schema}"')
-        for part in _PARTS:
-            await connection.execute(files(__package__).joinpath("sql", f"{part}.sql").read_text())
-        await connection.execute("INSERT INTO store VALUES ($1, $2)", world.ids.new(), PARTITIONS)
-        await connection.execute(BEGIN_LINE.replace("{s}", f'"{schema}"'), OWN_LINE.name, OWN_LINE.code)
+    await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+    await connection.execute(f'SET LOCAL search_path = "{schema}"')
+    for part in _PARTS:
+        await connection.execute(files(__package__).joinpath("sql", f"{part}.sql").read_text())
+    await connection.execute("INSERT INTO store VALUES ($1, $2)", world.ids.new(), PARTITIONS)
+    await connection.execute(BEGIN_LINE.replace("{s}", f'"{schema}"'), OWN_LINE.name, OWN_LINE.code)

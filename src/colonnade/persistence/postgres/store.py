@@ -45,21 +45,26 @@ async def open_postgres_store(
     world: World,
     *,
     schema: str = "public",
+    direct: str | None = None,
     read_only: bool = False,
     replica: str | None = None,
     within: PostgresInstance | None = None,
 ) -> "PostgresStore":
     """Open the store in `schema` of the database at `url`, and make it where there is none unless `read_only`.
 
+    Where `url` is that of a pooler, which hands a server's connection to others after each transaction, `direct` is
+    that of the server behind it. Of a pooler only the listener goes there: a pooler lets nobody listen.
     `replica` is the same database on a streaming standby of that server, where queries are read while it is fit.
     The store shares the connections of the instance that it is opened `within`, and leaves them open.
     Raises `StoreFailed` for a database that cannot be reached or has no room for an instance's connections,
     `UnfitSchema` for one of another version.
     """
+    if read_only and direct is not None:
+        url, direct = direct, None  # that nothing is written is a setting of the connection
     instance = world.ids.new().hex if within is None else within.id
     if within is None:
-        connections = Connections(url, schema, instance, read_only=read_only)
-        listener = Listener(url, instance, world)
+        connections = Connections(url, schema, instance, pooled=direct is not None, read_only=read_only)
+        listener = Listener(direct or url, connections.application, world)
     else:
         connections, listener = within.connections.of(schema), within.listener
     try:
@@ -182,7 +187,7 @@ class PostgresStore:
     async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Rows]:
         """The rows of each statement, all read from one consistent state; raises `QueryFailed`."""
         async with self._connections.query_reader() as connection:
-            if len(statements) == 1:  # it sees one state by itself
+            if len(statements) == 1 and not self._connections.pooled:  # it sees one state by itself, and only reads
                 return [await self._rows(connection, *statements[0])]
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 return [await self._rows(connection, sql, values) for sql, values in statements]

@@ -1,10 +1,10 @@
-"""A database and a role for each service, on a server that is there."""
+"""A database and a role for each service, on a server that is there, and where that is for the service."""
 
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from colonnade.system.hosts.servers.child import ServerFailed
 
-__all__ = ["make_database", "same_database"]
+__all__ = ["address_of", "make_database", "same_database"]
 
 
 async def make_database(administrator: str, name: str, password: str) -> str:
@@ -21,6 +21,8 @@ async def make_database(administrator: str, name: str, password: str) -> str:
             if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name):
                 await connection.execute(f"CREATE ROLE {role} LOGIN")
             await connection.execute(f"ALTER ROLE {role} PASSWORD {secret}")
+            # As the store's own connections say; those of a pooler say nothing
+            await connection.execute(f"ALTER ROLE {role} SET jit = off")
             if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
                 await connection.execute(f"GRANT {role} TO CURRENT_USER")
                 await connection.execute(f"CREATE DATABASE {role} OWNER {role}")
@@ -30,7 +32,7 @@ async def make_database(administrator: str, name: str, password: str) -> str:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
         reason = f"no database {name} could be made: {str(error) or type(error).__name__}"
         raise ServerFailed("PostgreSQL", reason) from error
-    return _address(administrator, name, password)
+    return address_of(administrator, name, password)
 
 
 def same_database(replica: str, store: str) -> str:
@@ -39,7 +41,8 @@ def same_database(replica: str, store: str) -> str:
     return urlunsplit(urlsplit(replica)._replace(netloc=f"{_who(store)}@{_where(replica)}", path=parts.path))
 
 
-def _address(server: str, name: str, password: str) -> str:
+def address_of(server: str, name: str, password: str) -> str:
+    """The database of that name on `server`, an address of it for anybody, for the database's own role."""
     netloc = f"{quote(name, safe='')}:{quote(password, safe='')}@{_where(server)}"
     return urlunsplit(urlsplit(server)._replace(netloc=netloc, path=f"/{quote(name, safe='')}"))
 

@@ -46,14 +46,14 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
     from colonnade.persistence.postgres import PostgresInstance, open_postgres_store
 
     async def open_store(service: str) -> Store:
-        return await open_postgres_store(settings.store, world, replica=settings.replica)
+        return await open_postgres_store(settings.store, world, direct=settings.direct, replica=settings.replica)
 
     async with AsyncExitStack() as opened:
         balancer = Balancer(FileRegistry(settings.registry, world.clock))
         opened.callback(balancer.close)
         codec = MessageCodec(topology_of(system).names)
         elsewhere = HttpElsewhere(balancer, codec, world.clock)
-        instance = PostgresInstance(settings.store, world)
+        instance = PostgresInstance(settings.store, world, direct=settings.direct)
         opened.push_async_callback(instance.close)
         broker = await connect_to_broker(settings.broker, system.name, world)
         opened.push_async_callback(broker.close)

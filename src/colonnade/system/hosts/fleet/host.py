@@ -15,7 +15,7 @@ from colonnade.system.admin.evidence import write_evidence
 from colonnade.system.admin.socket import serve_operations
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.fleet.brokers import broker_server, require_driver
-from colonnade.system.hosts.fleet.databases import make_database, same_database
+from colonnade.system.hosts.fleet.databases import address_of, make_database, same_database
 from colonnade.system.hosts.fleet.instance import HOST, Instance
 from colonnade.system.hosts.fleet.keeping import Keeping
 from colonnade.system.hosts.fleet.managed import Managed, Runnable
@@ -45,10 +45,11 @@ class FleetSettings:
     """Where the gateway answers and where the servers keep their data.
 
     Of `postgres`, `broker_url` and `valkey` those that are named are servers that exist already, by their addresses; a
-    PostgreSQL must let its user make databases and roles. `postgres_replica` is a streaming standby of `postgres`,
-    where queries are read while it follows closely. `broker` says of which kind the broker is. `purge` are what keeps
-    pages before the gateway. `replicas` says how many instances a service has, where that is not one. Without `tenants`
-    it is one system for all.
+    PostgreSQL must let its user make databases and roles. Where `postgres` is a transaction pooler, `postgres_direct`
+    is the server behind it, where databases are made and services listen. `postgres_replica` is a streaming standby of
+    that server, where queries are read while it follows closely. `broker` says of which kind the broker is. `purge` are
+    what keeps pages before the gateway. `replicas` says how many instances a service has, where that is not one.
+    Without `tenants` it is one system for all.
     """
 
     target: str
@@ -63,6 +64,7 @@ class FleetSettings:
     replicas: Mapping[str, int] = field(default_factory=dict)
     postgres_replica: str | None = None
     tenants: Sequence[Tenant] = ()
+    postgres_direct: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class ServingFleet:
 @dataclass(frozen=True, slots=True)
 class _Servers:
     stores: Mapping[str, str]
+    poolers: Mapping[str, str]
+    """Where the stores are behind a pooler, if there is one."""
     broker: BrokerSettings
     cache: str
 
@@ -186,12 +190,15 @@ class FleetHost:
             started.append(self._managed("valkey", valkey))
         await self._kept(started, opened)
         passwords = _passwords(folder / "passwords.json", [service.name for service in self._system.services], world)
-        administrator = settings.postgres or postgres.url()
-        stores = {
-            service: await make_database(administrator, f"{self._system.name}_{service}", password)
-            for service, password in passwords.items()
-        }
-        return _Servers(stores, BrokerSettings(settings.broker, broker_url), settings.valkey or valkey.url)
+        server = settings.postgres_direct or settings.postgres or postgres.url()
+        pooler = settings.postgres if settings.postgres_direct is not None else None
+        stores, poolers = {}, {}
+        for service, password in passwords.items():
+            database = f"{self._system.name}_{service}"
+            stores[service] = await make_database(server, database, password)
+            if pooler is not None:
+                poolers[service] = address_of(pooler, database, password)
+        return _Servers(stores, poolers, BrokerSettings(settings.broker, broker_url), settings.valkey or valkey.url)
 
     def _instance(self, service: str, name: str, data: DataDirectory, folder: Path, servers: _Servers) -> Managed:
         owners: list[str] = []
@@ -208,7 +215,8 @@ class FleetHost:
                 owner=owners[-1],
                 former=owners[-2] if len(owners) > 1 else None,
                 data=data.path,
-                store=servers.stores[service],
+                store=servers.poolers.get(service, servers.stores[service]),
+                direct=servers.stores[service] if service in servers.poolers else None,
                 replica=same_database(replica, servers.stores[service]) if replica is not None else None,
                 broker=servers.broker,
                 cache=servers.cache,

@@ -58,6 +58,8 @@ class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
     store: str
     replica: str | None = None
     """The store's database on a streaming standby, for queries."""
+    direct: str | None = None
+    """Where the store is for who listens, when `store` is behind a pooler."""
     broker: BrokerSettings
     cache: str
     purge: tuple[str, ...] = ()

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table
+from sqlalchemy.schema import CreateTable
 
 from colonnade.persistence.store import Committed, Store, StoreClosed
-from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, append, commit
+from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, append, commit, sql
 
 __all__ = ["ClosingSuite"]
 
+LATE = Table("late", MetaData(), Column("a", Integer))
 ASKED: dict[str, Callable[[Store], Awaitable[object]]] = {
     "commit": lambda store: commit(store, append("Sale/late", 0)),
     "load": lambda store: store.log.load(["Sale/1"], snapshots=True),
@@ -20,7 +23,7 @@ ASKED: dict[str, Callable[[Store], Awaitable[object]]] = {
     "acquire": lambda store: store.leases.acquire("relay", "a", 1.0),
     "checkpoint": lambda store: store.checkpoint("Sales"),
     "answers": lambda store: store.answers("scope"),
-    "define": lambda store: store.define(["CREATE TABLE late (a INTEGER)"]),
+    "define": lambda store: store.define([sql(store, CreateTable(LATE))]),
     "prune": lambda store: store.prune(NOW, 1),
     "query": lambda store: store.query([("SELECT 1", ())]),
 }

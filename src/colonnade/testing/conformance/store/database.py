@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import Column, Integer, MetaData, Table, insert, update
+from sqlalchemy import Column, Integer, MetaData, Table, insert, select, update
 from sqlalchemy.schema import CreateTable
 
 from colonnade.persistence.store import Committed, Store
@@ -25,6 +25,8 @@ __all__ = [
     "missing",
     "numbers",
     "sale",
+    "sales",
+    "sql",
     "unit",
     "with_sales",
 ]
@@ -41,6 +43,9 @@ sales = Table("sales", MetaData(), Column("number", Integer, primary_key=True), 
 
 class StoreSuite(ABC):
     """A suite of one idea. Each test has a database of its own."""
+
+    machine_runs: ClassVar[int] = 25
+    """How often each machine is run, with a database for each time: fewer where one takes long to make and to ask."""
 
     @abstractmethod
     def empty_database(self) -> AbstractAsyncContextManager[Database]:
@@ -60,7 +65,7 @@ class StoreSuite(ABC):
 async def with_sales(database: Database) -> Store:
     """A store that was opened for the first time, with a table of sales."""
     store = await database()
-    await store.define([_sql(store, CreateTable(sales))])
+    await store.define([sql(store, CreateTable(sales))])
     return store
 
 
@@ -89,20 +94,21 @@ def append(stream: str, expected: int, *names: str) -> Append:
 
 def sale(store: Store, number: int) -> Write:
     """A new row in the table of sales."""
-    return Write(_sql(store, insert(sales).values(number=number, total=0)), (number, 0))
+    return Write(sql(store, insert(sales).values(number=number, total=0)), (number, 0))
 
 
 def missing(store: Store, number: int) -> Write:
     """A change of a row that must be there."""
-    statement = update(sales).where(sales.c.number == number).values(total=number)
-    return Write(_sql(store, statement), (number, number), must_hit=True)
+    changed = update(sales).where(sales.c.number == number).values(total=number)
+    return Write(sql(store, changed), (number, number), must_hit=True)
 
 
 async def numbers(store: Store) -> Sequence[int]:
     """The sales that are there."""
-    (rows,) = await store.query([('SELECT number FROM "sales" ORDER BY number', ())])
+    (rows,) = await store.query([(sql(store, select(sales.c.number).order_by(sales.c.number)), ())])
     return [number for (number,) in rows]
 
 
-def _sql(store: Store, statement: Any) -> str:
+def sql(store: Store, statement: Any) -> str:
+    """A statement on tables of that name, in the words of the store's engine."""
     return placed(str(statement.compile(dialect=store.dialect)), lambda table: table)

@@ -225,4 +225,4 @@ class InboxMachineSuite(StoreSuite):
 
     def test_the_inbox_is_what_its_model_says(self) -> None:
         """Of each line the first message is due and no other; nothing is lost, doubled, overtaken or miscounted."""
-        run_machine(InboxMachine, self, examples=30, steps=30)
+        run_machine(InboxMachine, self, examples=self.machine_runs, steps=30)

@@ -136,4 +136,4 @@ class LogMachineSuite(StoreSuite):
 
     def test_the_log_is_what_its_model_says(self) -> None:
         """Units win in one order, leave no holes and nothing by half; every way to read shows the same log."""
-        run_machine(LogMachine, self, examples=20, steps=30)
+        run_machine(LogMachine, self, examples=self.machine_runs, steps=30)

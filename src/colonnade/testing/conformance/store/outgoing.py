@@ -4,6 +4,8 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, delete, func, select
+from sqlalchemy.schema import CreateTable
 
 from colonnade.persistence.store import Deferral, DueTimer, MarkMoved, QueryFailed, Sharer, Touched, WriteFailed
 from colonnade.persistence.unit import (
@@ -17,7 +19,7 @@ from colonnade.persistence.unit import (
     Relayed,
     Settle,
 )
-from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, commit, numbers, sale
+from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, commit, numbers, sale, sales, sql
 
 __all__ = ["OutgoingSuite"]
 
@@ -229,7 +231,7 @@ class OutgoingSuite(StoreSuite):
     async def test_the_statements_of_a_query_see_one_state(self) -> None:
         """Whatever is committed meanwhile is in all of them or in none."""
         async with self.store() as store:
-            count = ('SELECT count(*) FROM "sales"', ())
+            count = (sql(store, select(func.count()).select_from(sales)), ())
             writing = [asyncio.ensure_future(commit(store, sale(store, number))) for number in range(50)]
             while not all(each.done() for each in writing):
                 first, second, third = await store.query([count, count, count])
@@ -244,15 +246,17 @@ class OutgoingSuite(StoreSuite):
                 await store.query([('SELECT "nothing" FROM absent', ())])
             assert "absent" in str(raised.value)
             with pytest.raises(QueryFailed):
-                await store.query([('DELETE FROM "sales"', ())])
+                await store.query([(sql(store, delete(sales)), ())])
             assert await numbers(store) == []
 
     async def test_a_schema_changes_as_a_whole(self) -> None:
         """Statements that make tables are all carried out, or none."""
         async with self.store() as store:
+            kept = Table("kept", MetaData(), Column("a", Integer))
+            make, look = sql(store, CreateTable(kept)), (sql(store, select(kept)), ())
             with pytest.raises(WriteFailed):
-                await store.define(["CREATE TABLE kept (a INTEGER)", "CREATE TABLE sales (b INTEGER)"])
+                await store.define([make, sql(store, CreateTable(sales))])
             with pytest.raises(QueryFailed):
-                await store.query([("SELECT * FROM kept", ())])
-            await store.define(["CREATE TABLE kept (a INTEGER)"])
-            assert await store.query([("SELECT * FROM kept", ())]) == [[]]
+                await store.query([look])
+            await store.define([make])
+            assert await store.query([look]) == [[]]
