@@ -13,6 +13,8 @@ from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
+from colonnade.system.admin.evidence import open_to_read
+from colonnade.world import real_world
 
 from grocer.shop.day import load_day
 
@@ -96,6 +98,17 @@ def test_a_run_accounts_for_every_basket_and_again_doubles_none(grocer: Grocer) 
     again = shop(grocer, "--run", "friday")
     assert (again["orders"], again["laws"]["orders"]) == (first["orders"], orders)
     assert shop(grocer)["laws"]["orders"] == 2 * orders
+
+
+async def test_one_by_one_each_order_is_settled_before_the_next_basket_comes(grocer: Grocer) -> None:
+    """What is written down of one is over before anything is of the next."""
+    async with open_to_read(grocer.data, ["ordering"], real_world()) as stores:
+        before = await stores["ordering"].log.end()
+        done = run("shop", "--one-by-one", "--limit", "5", "--url", grocer.url, "--json", data=grocer.data)
+        assert done.returncode == 0, done.stdout + done.stderr
+        events = await stores["ordering"].log.read(before, 1_000, ["ordering.OrderPlaced", "colonnade.SagaEnded"])
+    placed = sum(each["count"] for each in msgspec.json.decode(done.stdout)["orders"].values())
+    assert [event.name for event in events] == ["ordering.OrderPlaced", "colonnade.SagaEnded"] * placed
 
 
 def test_the_laws_are_judged_beside_the_running_system(grocer: Grocer) -> None:

@@ -90,6 +90,12 @@ def shop(
     limit: Annotated[
         int | None, typer.Option("--limit", "-l", min=1, help="The day's first baskets only.", show_default=False)
     ] = None,
+    one_by_one: Annotated[
+        bool,
+        typer.Option(
+            "--one-by-one", help="One customer after the other, each when the order before is settled, at any speed."
+        ),
+    ] = False,
     run: Annotated[
         str | None,
         typer.Option(
@@ -116,6 +122,8 @@ def shop(
         grocer shop --speed 600 --limit 100
 
         grocer shop --speed max --run friday --json
+
+        grocer shop --one-by-one --limit 20
     """  # fmt: skip
     world = replace(real_world(), randomness=_Seeded(seed))
     console = _console(stderr=as_json)
@@ -125,7 +133,7 @@ def shop(
     async def play() -> None:
         await playing.greet()
         console.print(f"run {playing.id}", highlight=False)
-        await playing.play(baskets, speed)
+        await playing.play(baskets, None if one_by_one else speed)
 
     interrupted = not _finished(play())
     report = playing.report()

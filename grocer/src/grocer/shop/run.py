@@ -1,6 +1,7 @@
 """One run of the day's customers: shelves filled, baskets ordered, orders followed to their end, laws judged."""
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -83,8 +84,10 @@ class Run:
         except (aiohttp.ClientError, OSError) as error:
             raise NotReachable(self.url, f"{error}" or type(error).__name__) from None
 
-    async def play(self, baskets: Sequence[Basket], speed: float) -> None:
+    async def play(self, baskets: Sequence[Basket], speed: float | None) -> None:
         """Let the customers of `baskets` come, and see every order to its end.
+
+        `speed` is how many times as fast as on the day they come; None lets one come when the order before is settled.
 
         What is known when it is cancelled stays known. Raises `NotRestocked`, `ValueError` for a url or a speed that is
         none, and what opening the stores in `data` raises.
@@ -94,7 +97,7 @@ class Run:
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
         ):
             orders = OrdersApi(session, self.world, self.url)
-            visits = schedule(baskets, self.id, speed)
+            visits = schedule(baskets, self.id, math.inf if speed is None else speed)
             await self._restock(orders)
             with self.bar("orders placed", len(baskets)) as advance:
 
@@ -102,7 +105,12 @@ class Run:
                     self.outcomes.append(outcome)
                     advance(outcome)
 
-                await play(visits, orders, self.world, saw)
+                if speed is None:
+                    for visit in visits:
+                        await play([visit], orders, self.world, saw)
+                        await self._settled(self.outcomes[-1], books)
+                else:
+                    await play(visits, orders, self.world, saw)
             deadline = self.world.clock.monotonic() + SETTLED_WITHIN_SECONDS
             with self.bar("orders ended", len(self.placed)) as advance:
 
@@ -111,7 +119,7 @@ class Run:
                     advance(outcome)
 
                 await follow(self.placed, orders, deadline, ended)
-            self.verdict = await settled_verdict(books, self.world, deadline, self._told())
+            self.verdict = await settled_verdict(books, self.world, deadline, self._told(self.outcomes))
 
     @property
     def placed(self) -> Sequence[Placed]:
@@ -127,10 +135,14 @@ class Run:
         """The numbers so far; an order that nobody has looked at yet counts as not seen."""
         return report_on(self.outcomes, {outcome: self.ends.get(outcome) for outcome in self.placed})
 
-    def _told(self) -> Mapping[UUID, UUID | None]:
+    async def _settled(self, outcome: Outcome, books: Books) -> None:
+        deadline = self.world.clock.monotonic() + SETTLED_WITHIN_SECONDS
+        await settled_verdict(books, self.world, deadline, self._told([outcome]))
+
+    def _told(self, outcomes: Sequence[Outcome]) -> Mapping[UUID, UUID | None]:
         return {
             correlation_of(f"{self.id}/{each.basket_id}"): each.order_id if isinstance(each, Placed) else None
-            for each in self.outcomes
+            for each in outcomes
             if isinstance(each, Placed | Refused)
         }
 
