@@ -8,6 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 
+from colonnade.brokers import kafka
 from colonnade.brokers.broker import Broker, BrokerUnavailable
 from colonnade.brokers.kafka import connect_to_kafka
 from colonnade.system.hosts.servers.kafka import KafkaServer
@@ -20,13 +21,17 @@ from tests.servers.running import where_it_runs
 WORLD = real_world()
 pytestmark = pytest.mark.timeout(180)  # seconds: Java starts twice, on a machine that may be busy
 
+SHORT_ANSWER_SECONDS = 4.0
+"""So long is waited for a server that was killed, where a cluster is given more time to find another leader."""
+
 
 class TestKafkaBroker(BrokerServerConformance):
     """What every broker promises, of a real server."""
 
     @pytest.fixture(autouse=True)
-    def _server(self, kafka_broker: KafkaServer) -> None:
+    def _server(self, kafka_broker: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
         self._kafka = kafka_broker
+        monkeypatch.setattr(kafka, "ANSWER_SECONDS", SHORT_ANSWER_SECONDS)
 
     def running_broker(self) -> AbstractAsyncContextManager[Broker]:
         return _running(self._kafka.url)
