@@ -16,7 +16,8 @@ from colonnade.brokers.broker import Carried
 from colonnade.brokers.nats import connect_to_nats
 from colonnade.messages.envelope import Envelope
 from colonnade.system.admin.evidence import read_evidence
-from colonnade.workers import horizon, receiving, relay, timers
+from colonnade.system.hosts.fleet.engines import LEASE_SECONDS
+from colonnade.workers import horizon, ownership, receiving, relay, timers
 from colonnade.world import real_world
 from grocer.tests.chaos.fleet import Fleet, running
 from tests.servers.running import own_folder
@@ -33,6 +34,7 @@ NAMED_WITHIN: Mapping[str, float] = {
     "notifications.clock": timers.CLOCK_TOLERANCE_SECONDS,
     "ordering.projection.OrderHistory": 5.0,
     "payments.failing": 12.0,
+    "catalog.unowned": LEASE_SECONDS + ownership.UNOWNED_SECONDS + ownership.LOOK_EVERY_SECONDS,
     "inventory.hole": receiving.HOLE_SECONDS + 2.0,
     "ordering.relay.inventory.commands": relay.LATE_SECONDS,
 }
@@ -77,7 +79,7 @@ async def test_what_hinders_a_fleet_is_named_within_its_time(capsys: pytest.Capt
             watch = Watch(fleet, session)
             await _order(fleet, session)
             async with asyncio.TaskGroup() as group:
-                for provoke in (_horizon, _clock, _poison, _hole):
+                for provoke in (_horizon, _clock, _poison, _hole, _leases):
                     group.create_task(provoke(fleet, watch))
                 group.create_task(_processor_hangs(fleet, watch, session))
             await _broker_is_away(fleet, watch, session)
@@ -94,6 +96,15 @@ async def _horizon(fleet: Fleet, watch: Watch) -> None:
         await connection.execute("BEGIN; SELECT public.draw_positions(1)")
         told = await watch.named("delivery.horizon", since)
         assert f"process {connection.get_server_pid()} " in told
+        await connection.execute("ROLLBACK")
+
+
+async def _leases(fleet: Fleet, watch: Watch) -> None:
+    """Somebody has locked the row by which the only instance would hold its timers."""
+    async with _database(fleet, "catalog") as connection:
+        since = WORLD.clock.monotonic()
+        await connection.execute("BEGIN; SELECT FROM public.leases WHERE name = 'timers' FOR UPDATE")
+        assert "timers" in await watch.named("catalog.unowned", since)
         await connection.execute("ROLLBACK")
 
 

@@ -479,6 +479,9 @@ class Leases(Protocol):
     async def leave(self, work: str, owner: str) -> None:
         """Share `work` no more: its parts are free at once."""
 
+    async def held(self) -> Collection[str]:
+        """The names of the leases that somebody holds now, and of the shared parts, as `work/part`."""
+
 
 class Versions(Protocol):
     """Lets code in, by line of tables, and remembers who is there."""

@@ -44,10 +44,12 @@ from colonnade.workers.commands import CommandConsumer
 from colonnade.workers.consumers import Consumer, SubscriberConsumer
 from colonnade.workers.horizon import Horizon
 from colonnade.workers.leasing import Leasing
+from colonnade.workers.ownership import Ownership
 from colonnade.workers.projections import Projector
 from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
 from colonnade.workers.registration import Registration
+from colonnade.workers.relay import LEASE as RELAY_LEASE
 from colonnade.workers.relay import Relay
 from colonnade.workers.sagas.consumer import SagaConsumer
 from colonnade.workers.sagas.instance import SagaInstance
@@ -66,6 +68,9 @@ AGGREGATES_REMEMBERED = 2_000
 PRUNE_ROWS = 500
 PRUNE_EVERY_SECONDS = 5.0
 TEND_EVERY_SECONDS = 2.0
+
+LINES = "lines"
+"""The work of handling messages, whose parts are the slots of their keys."""
 
 _FOR_EVER = 1 << 62
 
@@ -281,6 +286,11 @@ class _ServiceBuilder:
             *(p.health for p in projectors),
         ]
         checks += [saga.suspended.health for saga in sagas]
+        watching: dict[str, Loop] = {}
+        if self._engines.shared:
+            ownership = Ownership(self.name, self._leased(projectors), self._store.leases, self._world)
+            checks.append(ownership.health)
+            watching[f"{self.name}.ownership"] = ownership.run
         loops: dict[str, Loop] = {
             f"{self.name}.registration": registration.run,
             f"{self.name}.horizon": horizon.run,
@@ -289,10 +299,11 @@ class _ServiceBuilder:
             f"{self.name}.timers": self._alone("timers", timers.run),
             f"{self.name}.inbox": lambda: self._every(TEND_EVERY_SECONDS, inbox.tend),
             **receiving,
+            **watching,
             f"{self.name}.pruning": self._alone("pruning", lambda: self._every(PRUNE_EVERY_SECONDS, self._prune)),
             **{
                 f"{self.name}.projection.{projector.name}": self._alone(
-                    f"projection.{projector.identity}", projector.run, projector.look
+                    _lease_of(projector), projector.run, projector.look
                 )
                 for projector in projectors
             },
@@ -429,6 +440,12 @@ class _ServiceBuilder:
             return await ends_of(producer, service, topics)
         return await elsewhere.ends(service, topics) if elsewhere is not None else ()
 
+    def _leased(self, projectors: Sequence[Projector]) -> Collection[str]:
+        """The names of what somebody must hold."""
+        alone = (RELAY_LEASE, "receiving", "timers", "pruning")
+        lines = (f"{LINES}/{slot}" for slot in range(SLOTS))
+        return [*alone, *lines, *(_lease_of(projector) for projector in projectors)]
+
     def _alone(self, lease: str, work: Loop, meanwhile: Loop | None = None) -> Loop:
         """`work`, which one instance does for all of them."""
         if not self._engines.shared:
@@ -441,7 +458,7 @@ class _ServiceBuilder:
         if not self._engines.shared:
             return worker.run
         owner, seconds = self._engines.owner, self._engines.lease_seconds
-        sharing = Sharing("lines", SLOTS, self._store, owner, seconds, self._world, worker.work_on)
+        sharing = Sharing(LINES, SLOTS, self._store, owner, seconds, self._world, worker.work_on)
         return lambda: sharing.run(worker.run)
 
     async def _prune(self) -> None:
@@ -452,6 +469,10 @@ class _ServiceBuilder:
         while True:
             await self._world.sleep(seconds)
             await work()
+
+
+def _lease_of(projector: Projector) -> str:
+    return f"projection.{projector.identity}"
 
 
 def _leasing(store: Store, engines: Engines, world: World) -> Leasing:

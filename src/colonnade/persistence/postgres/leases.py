@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from colonnade.persistence.postgres.connections import Link
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
+from colonnade.persistence.postgres.rows import Pages
 from colonnade.persistence.store import Lease, Sharer, Touched
 
 __all__ = ["PostgresLeases"]
@@ -23,13 +24,19 @@ _RELEASE_ALL = """
     UPDATE {s}.leases SET expires = 0, owner = '', epoch = epoch + 1 WHERE owner = $1
 """
 _LEAVE = "DELETE FROM {s}.sharers WHERE work = $1 AND owner = $2"
+_HELD = f"""
+    SELECT name FROM {{s}}.leases WHERE expires > {_NOW}
+    UNION ALL SELECT work || '/' || part FROM {{s}}.sharers, unnest(parts) AS part WHERE expires > {_NOW}
+"""
 _SHARE = "SELECT owner, parts FROM {s}.share_work($1, $2, $3, $4, $5)"
 
 
 class PostgresLeases:
     """Who does what alone."""
 
-    def __init__(self, link: Link, store: str, schema: str, changed: Callable[[Touched], None]) -> None:
+    def __init__(self, link: Link, pages: Pages, store: str, schema: str, changed: Callable[[Touched], None]) -> None:
+        self._pages = pages
+        self._held = pages.on(_HELD)
         self._link = link
         self._store = store
         self._changed = changed
@@ -82,6 +89,10 @@ class PostgresLeases:
             self._sharing.add((work, owner))
             self._changed(Touched.SHARES)
         return [Sharer(who, parts) for who, parts in rows]
+
+    async def held(self) -> Collection[str]:
+        """The names of the leases that somebody holds now, and of the shared parts."""
+        return {name for (name,) in await self._pages.all(self._held)}
 
     async def leave(self, work: str, owner: str) -> None:
         """Share `work` no more: its parts are free at once."""

@@ -119,7 +119,7 @@ class PostgresStore:
         self.inbox = PostgresInbox(pages)
         self.timers = PostgresTimers(pages)
         self._beside = connections.writers[-1]
-        self.leases = PostgresLeases(self._beside, self.name, schema, self._committed)
+        self.leases = PostgresLeases(self._beside, pages, self.name, schema, self._committed)
         self.versions = PostgresVersions(self._beside, self.name, schema, instance)
         self._checkpoint = pages.on("SELECT position FROM {s}.checkpoints WHERE projection = $1")
         self.replica: PostgresReplica | None = None

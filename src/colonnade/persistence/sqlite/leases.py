@@ -72,6 +72,16 @@ class SqliteLeases:
             self._changed(Touched.SHARES)
         return [Sharer(who, sorted(parts)) for who, (_, parts) in sorted(sharers.items())]
 
+    async def held(self) -> Collection[str]:
+        """The names of the leases that somebody holds now, and of the shared parts."""
+        now = self._clock.micros()
+        rows = await self._transactions.run(
+            lambda: self._run("SELECT name FROM leases WHERE expires > ?", (now,)).fetchall()
+        )
+        leases = {cast(str, name) for (name,) in rows}
+        sharers = ((work, each) for work, of_work in self._sharers.items() for each in of_work.values())
+        return leases | {f"{work}/{part}" for work, (expires, parts) in sharers if expires > now for part in parts}
+
     async def leave(self, work: str, owner: str) -> None:
         """Share `work` no more: its parts are free at once."""
         self._sharers.get(work, {}).pop(owner, None)

@@ -160,6 +160,7 @@ class OutgoingSuite(StoreSuite):
             assert (again.epoch, again.owner) == (mine.epoch, "a")
             assert await leases.acquire("relay", "b", 60.0) is None
             assert await leases.acquire("other", "b", 60.0) is not None
+            assert await leases.held() == {"relay", "other"}
             await leases.release(again)
             theirs = await leases.acquire("relay", "b", 0.0)
             assert theirs is not None
