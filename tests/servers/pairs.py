@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -58,6 +58,37 @@ class Pair:
         finally:
             await first.close()
             await second.close()
+
+    def either(self, url: str) -> str:
+        """The address of a database on whichever of the two takes writes, made of that on the first."""
+        both = f"{self.primary.host}:{self.primary.port},{self.second.host}:{self.second.port}"
+        return f"{url.replace(f'{self.primary.host}:{self.primary.port}', both)}?target_session_attrs=read-write"
+
+    async def cut(self) -> None:
+        """Let nothing more through to the second, for good."""
+        await self.caught_up()
+        connection = await asyncpg.connect(self.primary.url())
+        try:
+            while True:
+                await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+                with suppress(asyncpg.ObjectInUseError):
+                    await connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+                    break
+                await asyncio.sleep(0.01)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def own_pair() -> AsyncIterator[Pair]:
+    """A primary and its standby for one test, which may kill and promote them."""
+    world = real_world()
+    with own_folder("primary") as one, own_folder("second") as other:
+        async with (
+            postgresql(one, world, settings=UNSAFE) as primary,
+            standby(primary, other, world, settings=UNSAFE) as second,
+        ):
+            yield Pair(primary, second)
 
 
 @pytest.fixture(scope="module")

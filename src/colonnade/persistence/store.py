@@ -518,6 +518,10 @@ class Store(Protocol):
         """Changed by restore, promotion or recovery to a point in time; positions compare within one history only."""
 
     @property
+    def ended(self) -> Mapping[UUID, int]:
+        """The histories before this one, each with the position up to which this one has the same."""
+
+    @property
     def dialect(self) -> Dialect:
         """How SQLAlchemy's tables and statements are put to this engine, with marks for tables (`tables.marking`)."""
 

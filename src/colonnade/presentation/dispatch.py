@@ -1,6 +1,6 @@
 """What the endpoints of a service need of the service."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -24,6 +24,10 @@ class Dispatch(Protocol):
     @property
     def history(self) -> UUID:
         """That of its store."""
+
+    @property
+    def ended(self) -> Mapping[UUID, int]:
+        """The histories before, each with the position up to which the present one has the same."""
 
     async def execute(
         self, command: Command[Any], context: Context, close: Callable[[Outcome[Any]], Sequence[Effect]] | None

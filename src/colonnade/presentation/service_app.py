@@ -29,7 +29,7 @@ from colonnade.presentation.deadlines import TIMEOUT_HEADER, seconds_given
 from colonnade.presentation.dispatch import Dispatch
 from colonnade.presentation.endpoints import Api, Endpoint, Get, Post
 from colonnade.presentation.problems import PROBLEM_JSON, Problem, problem_of_refusal
-from colonnade.presentation.tokens import TOKEN_HEADER, format_token, parse_token
+from colonnade.presentation.tokens import TOKEN_HEADER, brought_forward, format_token, parse_token
 from colonnade.presentation.upstream import UpstreamFailed
 from colonnade.world import World, text_of
 
@@ -172,7 +172,8 @@ class ServiceApp:
     ) -> _Answered:
         token = headers.get(TOKEN_HEADER)
         if token is not None:
-            required_position.set(parse_token(token.decode("latin-1")))
+            seen, dispatch = parse_token(token.decode("latin-1")), self._dispatch
+            required_position.set(brought_forward(seen, dispatch.service, dispatch.history, dispatch.ended))
         try:
             if endpoint.cache is not None:
                 return _Answered(

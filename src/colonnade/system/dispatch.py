@@ -1,6 +1,6 @@
 """The requests to one service, handed to its handlers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,7 @@ class InProcessDispatch:
     ) -> None:
         self.service = service
         self.history: UUID = store.history
+        self.ended: Mapping[UUID, int] = store.ended
         self._store = store
         self._handlers = handlers
         self._quota = quota

@@ -18,6 +18,7 @@ from colonnade.world import uuid_of
 
 __all__ = [
     "CONNECTIONS",
+    "Admit",
     "QUERYING",
     "READERS",
     "WRITERS",
@@ -110,6 +111,16 @@ def settings_of(instance: str, *, read_only: bool = False, pooled: bool = False)
     return {**settings, "default_transaction_read_only": "on"} if read_only else settings
 
 
+class Admit(Protocol):
+    """Says which connections may be used."""
+
+    async def admit(self, connection: Connection) -> None:
+        """Let a new connection in; raises `StoreFailed`."""
+
+    def check(self) -> None:
+        """Whether any may be used any more; raises `StoreFailed`."""
+
+
 class Link:
     """One connection, one user at a time."""
 
@@ -121,9 +132,11 @@ class Link:
         connect_seconds: float = CONNECT_SECONDS,
         *,
         pooled: bool = False,
+        admit: Admit | None = None,
     ) -> None:
         self._url = url
         self._connect_seconds = connect_seconds
+        self._admit = admit
         self._name = name
         self._settings = settings
         self._pooled = pooled
@@ -146,15 +159,26 @@ class Link:
     async def _connected(self) -> Connection:
         if self._closed:
             raise StoreClosed
+        if self._admit is not None:
+            self._admit.check()
         connection: Connection | None = self._connection
         if connection is None or connection.is_closed():
             try:
-                connection = self._connection = await connect(
-                    self._url, self._settings, self._connect_seconds, pooled=self._pooled
-                )
+                connection = await connect(self._url, self._settings, self._connect_seconds, pooled=self._pooled)
+                await self._admitted(connection)
             except DRIVER_ERRORS as error:
                 raise StoreFailed(self._name, f"{type(error).__name__}: {error}") from error
+            self._connection = connection
         return connection
+
+    async def _admitted(self, connection: Connection) -> None:
+        if self._admit is None:
+            return
+        try:
+            await self._admit.admit(connection)
+        except BaseException:
+            connection.terminate()
+            raise
 
     def break_off(self) -> None:
         """End the connection at once; who waits for an answer is told that it is gone."""
@@ -176,14 +200,23 @@ class Connections:
     Those of a pooler are `pooled`: the server's connection behind them changes from transaction to transaction.
     """
 
-    def __init__(self, url: str, schema: str, instance: str, *, pooled: bool = False, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        instance: str,
+        *,
+        pooled: bool = False,
+        read_only: bool = False,
+        admit: Admit | None = None,
+    ) -> None:
         self.name = name_of(url, schema)
         self.pooled = pooled
         reading = settings_of(instance, read_only=True, pooled=pooled)
         writing = settings_of(instance, read_only=read_only, pooled=pooled)
         self.application = writing["application_name"]
-        self.writers = [Link(url, self.name, writing, pooled=pooled) for _ in range(WRITERS)]
-        self._readers = [Link(url, self.name, reading, pooled=pooled) for _ in range(READERS)]
+        self.writers = [Link(url, self.name, writing, pooled=pooled, admit=admit) for _ in range(WRITERS)]
+        self._readers = [Link(url, self.name, reading, pooled=pooled, admit=admit) for _ in range(READERS)]
         self._idle = list(self._readers)
         self._free = asyncio.Semaphore(READERS)
         self._free_for_queries = asyncio.Semaphore(QUERYING)
@@ -234,7 +267,8 @@ async def connect(
 ) -> Connection:
     """A new connection; raises one of `DRIVER_ERRORS`."""
     connection: Connection = await asyncpg.connect(
-        url,
+        # Connections that only read are not taken for read-write ones; a primary is meant
+        url.replace("target_session_attrs=read-write", "target_session_attrs=primary"),
         timeout=seconds,
         server_settings=dict(settings),
         # Behind a pooler the next transaction may meet a server that has not prepared the statement, or another one

@@ -1,6 +1,7 @@
 """What one instance opens to its database, however many stores it has there."""
 
-from colonnade.persistence.postgres.connections import Connections
+from colonnade.persistence.postgres.connections import Connections, name_of
+from colonnade.persistence.postgres.histories import Present
 from colonnade.persistence.postgres.listening import Listener
 from colonnade.world import World
 
@@ -16,7 +17,8 @@ class PostgresInstance:
 
     def __init__(self, url: str, world: World, *, direct: str | None = None) -> None:
         self.id = world.ids.new().hex
-        self.connections = Connections(url, "pg_catalog", self.id, pooled=direct is not None)
+        self.present = Present(name_of(url, "*"))
+        self.connections = Connections(url, "pg_catalog", self.id, pooled=direct is not None, admit=self.present)
         self.listener = Listener(direct or url, self.connections.application, world)
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS
+from colonnade.persistence.postgres.histories import Present
 from colonnade.persistence.postgres.listening import Listener
 from colonnade.persistence.postgres.rows import Pages
 from colonnade.persistence.postgres.writer import Drawn
@@ -42,6 +43,7 @@ class Notices:
         world: World,
         tell: Callable[[Touched], None],
         instance: str,
+        present: Present,
     ) -> None:
         self._listener = listener
         self._channel = f"colonnade.{schema}"
@@ -51,9 +53,12 @@ class Notices:
         self._world = world
         self._tell = tell
         self._me = instance
+        self._present = present
         self._unsent = 0
         self._sending: asyncio.Task[None] | None = None
-        self._look = pages.on("SELECT (SELECT last_value FROM {s}.positions), (SELECT last_value FROM {s}.inbox_rows)")
+        self._look = pages.on(
+            "SELECT (SELECT last_value FROM {s}.positions), (SELECT last_value FROM {s}.inbox_rows), {s}.is_continued()"
+        )
         self._known = (0, 0)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -120,5 +125,6 @@ class Notices:
 
     async def _drawn_by_others(self) -> tuple[int, int]:
         """How many positions and rows others have drawn, at least: one's own are counted before they are drawn."""
-        ((positions, rows),) = await self._pages.all(self._look)
+        ((positions, rows, continued),) = await self._pages.all(self._look)
+        self._present.seen(continued=continued)  # behind a pooler the server is another one and the connection is not
         return positions - self._drawn.positions, rows - self._drawn.rows

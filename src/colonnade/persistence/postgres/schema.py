@@ -1,18 +1,20 @@
 """How the tables of a store are made, told from others, and checked."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import NamedTuple
 from uuid import UUID
 
 from colonnade.persistence.partitions import PARTITIONS
 from colonnade.persistence.postgres.connections import Connection
+from colonnade.persistence.postgres.histories import ended_histories
 from colonnade.persistence.postgres.versions import BEGIN_LINE, OWN_LINE
 from colonnade.persistence.store import StoreFailed
 from colonnade.world import World
 
 __all__ = ["Identity", "UnfitSchema", "identify", "make"]
 
-_PARTS = ("tables", "log", "inbox", "effects", "shares")
+_PARTS = ("tables", "histories", "log", "inbox", "effects", "shares")
 
 
 class UnfitSchema(StoreFailed):
@@ -20,10 +22,12 @@ class UnfitSchema(StoreFailed):
 
 
 class Identity(NamedTuple):
-    """What was fixed when a store was made."""
+    """What was fixed when a store was made, or begun anew in another history."""
 
     history: UUID
     partitions: int
+    ended: Mapping[UUID, int]
+    """The histories before, each with the position up to which this one has the same."""
 
 
 async def make(connection: Connection, schema: str, world: World) -> None:
@@ -48,7 +52,7 @@ async def identify(connection: Connection, schema: str, name: str) -> Identity:
     row = await connection.fetchrow(f'SELECT history, partitions FROM "{schema}".store')
     if row is None:
         raise UnfitSchema(name, "its table `store` is empty; restore it, or name another database")
-    return Identity(row["history"], row["partitions"])
+    return Identity(row["history"], row["partitions"], await ended_histories(connection, schema))
 
 
 async def _is_there(connection: Connection, schema: str, table: str = "store") -> bool:
@@ -60,5 +64,5 @@ async def _make(connection: Connection, schema: str, world: World) -> None:
     await connection.execute(f'SET LOCAL search_path = "{schema}"')
     for part in _PARTS:
         await connection.execute(files(__package__).joinpath("sql", f"{part}.sql").read_text())
-    await connection.execute("INSERT INTO store VALUES ($1, $2)", world.ids.new(), PARTITIONS)
+    await connection.execute("INSERT INTO store SELECT $1, $2, w.* FROM whereabouts() w", world.ids.new(), PARTITIONS)
     await connection.execute(BEGIN_LINE.replace("{s}", f'"{schema}"'), OWN_LINE.name, OWN_LINE.code)

@@ -6,12 +6,13 @@ from typing import Any
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from colonnade.observability.health import HealthState
+from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.coalescing import Coalescer
 from colonnade.persistence.migrations.versions import check_code
-from colonnade.persistence.postgres.connections import Connection, Connections
+from colonnade.persistence.postgres.connections import Connection, Connections, name_of
 from colonnade.persistence.postgres.dialect import postgres_dialect
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure, write_failure
+from colonnade.persistence.postgres.histories import HistoryEnded, Present, continue_history
 from colonnade.persistence.postgres.instance import PostgresInstance
 from colonnade.persistence.postgres.leases import PostgresLeases
 from colonnade.persistence.postgres.listening import Listener
@@ -63,16 +64,18 @@ async def open_postgres_store(
         url, direct = direct, None  # that nothing is written is a setting of the connection
     instance = world.ids.new().hex if within is None else within.id
     if within is None:
-        connections = Connections(url, schema, instance, pooled=direct is not None, read_only=read_only)
+        present = Present(name_of(url, schema))
+        connections = Connections(url, schema, instance, pooled=direct is not None, read_only=read_only, admit=present)
         listener = Listener(direct or url, connections.application, world)
     else:
-        connections, listener = within.connections.of(schema), within.listener
+        connections, listener, present = within.connections.of(schema), within.listener, within.present
     try:
         async with connections.writers[0].held() as connection:
             try:
                 if not read_only:
                     await check_room(connection, connections.name)
                     await make(connection, schema, world)
+                    await continue_history(connection, schema, world)
                 identity = await identify(connection, schema, connections.name)
                 own = await version_of(connection, schema, OWN_LINE.name)
                 check_code(connections.name, OWN_LINE.name, OWN_LINE.code, own)
@@ -81,8 +84,11 @@ async def open_postgres_store(
     except BaseException:
         await connections.close_writers()
         raise
-    store = PostgresStore(schema, connections, listener, identity, world, instance, replica, shares=within is not None)
+    store = PostgresStore(
+        schema, connections, listener, identity, present, world, instance, replica, shares=within is not None
+    )
     if not read_only:
+        present.know(schema, identity.history)
         try:
             await store.versions.enter(OWN_LINE)
             await store.listen()
@@ -101,6 +107,7 @@ class PostgresStore:
         connections: Connections,
         listener: Listener,
         identity: Identity,
+        present: Present,
         world: World,
         instance: str,
         replica: str | None = None,
@@ -109,6 +116,8 @@ class PostgresStore:
     ) -> None:
         self.name = connections.name
         self.history = identity.history
+        self.ended = identity.ended
+        self._present = present
         self.partitions = identity.partitions
         self.dialect: Dialect = postgres_dialect(schema)
         self._connections = connections
@@ -127,7 +136,7 @@ class PostgresStore:
             self.replica = PostgresReplica(replica, schema, instance, pages, lambda: self.history, world)
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
-        self._notices = Notices(listener, schema, connections, pages, drawn, world, self._notify, instance)
+        self._notices = Notices(listener, schema, connections, pages, drawn, world, self._notify, instance, present)
         writers = [PostgresWriter(link, self.name, schema, self.partitions, drawn) for link in connections.writers]
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
 
@@ -138,8 +147,13 @@ class PostgresStore:
             await self.replica.start()
 
     def health(self, service: str) -> Sequence[HealthState]:
-        """Why the replica is passed over."""
-        return self.replica.health(service) if self.replica is not None else ()
+        """Why the replica is passed over, and whether this process has been left behind by the database."""
+        states = [*self.replica.health(service)] if self.replica is not None else []
+        try:
+            self._present.check()
+        except HistoryEnded as error:
+            states.append(HealthState(f"{service}.history", Severity.FATAL, str(error)))
+        return states
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none."""

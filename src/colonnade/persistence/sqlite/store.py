@@ -99,6 +99,8 @@ class SqliteStore:
         self._reader = reading
         meta = meta_of(reading)
         self.history = UUID(bytes=meta["history"])
+        # A copy of a file cannot be told from it
+        self.ended: Mapping[UUID, int] = {}
         self.partitions: int = meta["partitions"]
         # Nobody shares the lines of a file in production: a column and an index would be paid for nothing
         reading.create_scalar_function("slot_of", cast(Any, slot_of), 1, deterministic=True)

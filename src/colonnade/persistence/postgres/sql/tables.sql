@@ -4,7 +4,15 @@
 CREATE TABLE store (
     history uuid NOT NULL,
     partitions integer NOT NULL,
+    server bigint NOT NULL,
+    timeline bigint NOT NULL,
+    copy oid NOT NULL,
     one boolean PRIMARY KEY DEFAULT true CHECK (one)
+);
+
+-- The histories before the present one, each with the position up to which the next has the same
+CREATE TABLE histories (
+    history uuid PRIMARY KEY, shared bigint NOT NULL, number integer GENERATED ALWAYS AS IDENTITY
 );
 
 -- One sequence for the log and the outbox: one lock and one horizon for both. The first value is burnt, so that

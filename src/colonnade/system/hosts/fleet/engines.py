@@ -73,7 +73,9 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
 
         def of(tenant: Tenant) -> Engines:
             async def open_own(service: str) -> Store:
-                return await open_postgres_store(settings.store, world, schema=tenant.schema, within=instance)
+                return await open_postgres_store(
+                    settings.store, world, schema=tenant.schema, replica=settings.replica, within=instance
+                )
 
             data = DataDirectory(settings.data / TENANTS / tenant.name)
             own = HttpElsewhere(balancer, codec, world.clock, tenant.name)

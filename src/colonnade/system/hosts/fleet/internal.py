@@ -22,8 +22,9 @@ from colonnade.persistence.execution import Refused
 from colonnade.persistence.reads import StaleRead, required_position
 from colonnade.persistence.store import StoreConflict, StoreFailed
 from colonnade.persistence.unit import ChainId
+from colonnade.presentation.problems import Problem
 from colonnade.presentation.refusals import refusal_document
-from colonnade.presentation.tokens import TOKEN_HEADER, format_token, parse_token
+from colonnade.presentation.tokens import TOKEN_HEADER, brought_forward, format_token, parse_token
 from colonnade.system.runtime import Runtime
 from colonnade.workers.refetching import ends_of, from_outbox
 from colonnade.world import World
@@ -87,6 +88,8 @@ class Internal:
                 status, body, more = 404, b"there is nothing here", ()
         except (UnknownMessage, MalformedMessage, NewerVersion, ValueError, KeyError) as error:
             status, body, more = 400, str(error).encode(), ()
+        except Problem as problem:
+            status, body, more = 400, str(problem).encode(), ()
         except (StoreConflict, StoreFailed, StaleRead, TimeoutError) as error:
             status, body, more = 503, f"{type(error).__name__}: {error}".encode(), ()
         except Exception as error:  # whatever a handler raises is answered, and told in the log
@@ -117,7 +120,8 @@ class Internal:
                 return 200, msgspec.json.encode(outcome.value), ((TOKEN_HEADER, token),)
             assert isinstance(message, Query)
             if (required := headers.get(TOKEN_HEADER)) is not None:
-                required_position.set(parse_token(required.decode("latin-1")))
+                seen, store = parse_token(required.decode("latin-1")), service.store
+                required_position.set(brought_forward(seen, service.name, store.history, store.ended))
             try:
                 return 200, msgspec.json.encode(await service.handlers.ask(message)), ()
             except Refusal as refusal:

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
@@ -25,6 +27,9 @@ from colonnade.system.tenants import build_for_tenants, rates_of
 from colonnade.world import World
 
 __all__ = ["run_process"]
+
+LOOK_SECONDS = 0.5
+"""How often a process looks whether it must end."""
 
 _log = get_logger()
 
@@ -52,7 +57,8 @@ async def _service(
             return
         runtime = building.result()
         try:
-            await serve(runtime, Internal(runtime.gateway, runtime), listener, stop, lambda: _log.info("ready"))
+            async with _ending(runtime.health, stop, world):
+                await serve(runtime, Internal(runtime.gateway, runtime), listener, stop, lambda: _log.info("ready"))
         finally:
             await runtime.close()
 
@@ -81,9 +87,30 @@ async def _for_tenants(
         return
     runtime = building.result()
     try:
-        await serve(runtime, runtime.door, listener, stop, lambda: _log.info("ready"))
+        async with _ending(runtime.health, stop, world):
+            await serve(runtime, runtime.door, listener, stop, lambda: _log.info("ready"))
     finally:
         await runtime.close()
+
+
+@asynccontextmanager
+async def _ending(health: Health, stop: Stop, world: World) -> AsyncIterator[None]:
+    """Stop where only a new process helps, which the host starts."""
+    looking = asyncio.create_task(_stop_when_fatal(health, stop, world))
+    try:
+        yield
+    finally:
+        looking.cancel()
+
+
+async def _stop_when_fatal(health: Health, stop: Stop, world: World) -> None:
+    while True:
+        await world.sleep(LOOK_SECONDS)
+        report = health.live()
+        if not report.ok:
+            _log.error("not to be mended", cause=report.states[0].detail)
+            stop.set()
+            return
 
 
 async def _gateway(
