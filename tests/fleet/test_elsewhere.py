@@ -18,6 +18,7 @@ from colonnade.presentation.balancing import Balancer
 from colonnade.presentation.upstream import NotReached, UpstreamFailed
 from colonnade.system.hosts.fleet.elsewhere import HttpElsewhere
 from colonnade.workers.refetching import ChainEnd
+from colonnade.workers.succession import Histories
 from colonnade.world import real_world
 from tests.fleet import library as lib
 from tests.fleet.contracts import AlreadyTaken, Book, BooksOn, NoSuchShelf, PutBack, TakeBook, Wait
@@ -111,7 +112,7 @@ async def test_a_service_without_instances_is_told(two: Library) -> None:
 
 
 async def test_what_a_broker_lost_comes_from_its_producer(two: Library, tmp_path: Path) -> None:
-    """Page by page from its outbox; of another history nothing comes, and nothing from who is away."""
+    """Page by page from its outbox; nothing of another history or from who is away. It says which is its."""
     store = two.shelf_runtime.services["shelf"].store
     sent = [Publish("shelf.events", "a", UUID(int=number), b"%d" % number) for number in range(3)]
     await store.commit(Unit(1, UUID(int=1), effects=[*sent]))
@@ -124,6 +125,8 @@ async def test_what_a_broker_lost_comes_from_its_producer(two: Library, tmp_path
     assert all(isinstance(each, Carried) for each in carried)
     assert await elsewhere.refetch(ChainId("shelf", UUID(int=9), "shelf.events", 0), 0) == []
     assert await elsewhere.refetch(ChainId("away", store.history, "shelf.events", 0), 0) == ()
+    assert await elsewhere.histories("shelf") == Histories(store.history, {})
+    assert await elsewhere.histories("away") is None
 
 
 async def test_a_producer_says_how_far_it_has_published(two: Library) -> None:

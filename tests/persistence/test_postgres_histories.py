@@ -12,7 +12,7 @@ from colonnade.persistence.postgres import PostgresStore, notices, open_postgres
 from colonnade.persistence.postgres.histories import HistoryEnded
 from colonnade.persistence.reads import RequiredPosition
 from colonnade.persistence.store import Store, StoreFailed
-from colonnade.persistence.unit import Append, NewEvent, Publish, Unit
+from colonnade.persistence.unit import Append, Effect, NewEvent, Publish, Unit
 from colonnade.presentation.problems import Problem
 from colonnade.presentation.tokens import brought_forward
 from colonnade.system.hosts.servers.postgresql import PostgresServer
@@ -25,8 +25,9 @@ WORLD = real_world()
 async def record(store: Store, stream: str) -> int:
     """Append the first event of a stream and publish a message; the position of the event."""
     new = WORLD.ids.new
-    effects = [Append(stream, 0, [NewEvent(new(), "Happened", 1, b"{}")]), Publish("topic", stream, new(), b"{}")]
-    return (await store.commit(Unit(WORLD.clock.micros(), new(), effects=[*effects]))).position
+    happened = NewEvent(new(), "Happened", 1, b"{}")
+    effects: list[Effect] = [Append(stream, 0, [happened]), Publish("topic", stream, new(), b"{}")]
+    return (await store.commit(Unit(WORLD.clock.micros(), new(), effects=effects))).position
 
 
 async def histories(url: str) -> list[tuple[UUID, int]]:

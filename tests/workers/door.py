@@ -12,6 +12,7 @@ from colonnade.persistence.store import DueMessage
 from colonnade.persistence.unit import ChainId, Handled
 from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
+from colonnade.workers.succession import Histories
 from colonnade.world import World
 from tests.workers.hands import HandClock, commit, envelope, opened, world_of
 
@@ -49,6 +50,8 @@ class Door:
     asked: list[tuple[ChainId, int]] = field(default_factory=list)
     told_by_producer: Sequence[ChainEnd] = ()
     asked_for_ends: int = 0
+    told: Histories | None = None
+    """What a producer says of its histories; None while it cannot be asked."""
 
     def __post_init__(self) -> None:
         self.restart()
@@ -56,7 +59,19 @@ class Door:
     def restart(self) -> None:
         """Forget what is in memory."""
         interested = {PLACED: ["Mailing", "Saga:Ship"]}
-        self.inbox = Inbox("ordering", self.store, self.world, interested, self._refetch, self._ends, self.limit)
+        self.inbox = Inbox(
+            "ordering",
+            self.store,
+            self.world,
+            interested,
+            self._refetch,
+            self._ends,
+            self.limit,
+            histories=self._histories,
+        )
+
+    async def _histories(self, source: str) -> Histories | None:
+        return self.told
 
     async def _refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
         self.asked.append((chain, after))

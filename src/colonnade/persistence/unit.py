@@ -31,6 +31,7 @@ __all__ = [
     "Retry",
     "Settle",
     "Snapshot",
+    "Succeed",
     "Unit",
     "Unpark",
     "Write",
@@ -130,6 +131,19 @@ class Receive(msgspec.Struct, frozen=True, gc=False):
     received: int
     messages: Sequence[Incoming]
     completed: Sequence[int] = ()
+
+
+class Succeed(msgspec.Struct, frozen=True, gc=False):
+    """Go on with a chain as one of another `history` of its producer, which has the same up to the seq `shared`.
+
+    Its mark comes back to there. What was received beyond and is not done is kept aside for `reason`, with an origin
+    like `shop/shop.events/3/17`. A chain that is not there is left alone: somebody else has gone on.
+    """
+
+    chain: ChainId
+    history: UUID
+    shared: int
+    reason: str
 
 
 class Handled(msgspec.Struct, frozen=True, gc=False):
@@ -269,6 +283,7 @@ Effect = (
     | Deliver
     | Relayed
     | Receive
+    | Succeed
     | Handled
     | Retry
     | Park

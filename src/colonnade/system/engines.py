@@ -20,6 +20,7 @@ from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId
 from colonnade.security.tenants import Tenant
 from colonnade.workers.refetching import ChainEnd
+from colonnade.workers.succession import Histories
 from colonnade.world import World
 
 __all__ = ["Elsewhere", "Engines", "OpenStore", "embedded_engines", "engines_of", "sqlite_stores"]
@@ -45,6 +46,9 @@ class Elsewhere(Protocol):
 
     async def ends(self, service: str, topics: Collection[str]) -> Sequence[ChainEnd]:
         """How far `service` has published to `topics`; nothing while it cannot be asked."""
+
+    async def histories(self, service: str) -> Histories | None:
+        """Which history the store of a service is in; None while it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ from colonnade.workers.sagas.instance import SagaInstance
 from colonnade.workers.sagas.messages import consumer_of
 from colonnade.workers.sagas.steering import UnitSagas
 from colonnade.workers.sharing import Sharing
+from colonnade.workers.succession import Histories, histories_of
 from colonnade.workers.timers import Timers
 from colonnade.workers.worker import Worker
 from colonnade.world import Clock, Randomness, Sleep, World
@@ -260,7 +261,16 @@ class _ServiceBuilder:
         )
         timers = Timers(self.name, self._store, self._world)
         interested = self._topology.interested(self.name)
-        inbox = Inbox(self.name, self._store, self._world, interested, self._refetch, self._ends, tenant=self._tenant)
+        inbox = Inbox(
+            self.name,
+            self._store,
+            self._world,
+            interested,
+            self._refetch,
+            self._ends,
+            tenant=self._tenant,
+            histories=self._histories,
+        )
         receiving: dict[str, Loop] = {}
         if self._engines.shared:
             # A chain is received by one: its next message may not come to another before this one is written down
@@ -445,6 +455,12 @@ class _ServiceBuilder:
         alone = (RELAY_LEASE, "receiving", "timers", "pruning")
         lines = (f"{LINES}/{slot}" for slot in range(SLOTS))
         return [*alone, *lines, *(_lease_of(projector) for projector in projectors)]
+
+    async def _histories(self, service: str) -> Histories | None:
+        producer, elsewhere = self._stores.get(service), self._engines.elsewhere
+        if producer is not None:
+            return histories_of(producer)
+        return await elsewhere.histories(service) if elsewhere is not None else None
 
     def _alone(self, lease: str, work: Loop, meanwhile: Loop | None = None) -> Loop:
         """`work`, which one instance does for all of them."""

@@ -18,6 +18,7 @@ from colonnade.persistence.store import Chain, MarkMoved, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
 from colonnade.workers.chain_ends import AskEnds, ChainEnds
 from colonnade.workers.consumers import NOBODY
+from colonnade.workers.succession import AskHistories, Succession
 from colonnade.world import World
 
 __all__ = ["BACKLOG_LIMIT", "HOLE_SECONDS", "Inbox", "OtherTenants", "Refetch"]
@@ -73,7 +74,8 @@ class Inbox:
     `interested` names the consumers of each event's stored name. A message is ready once all before it in its chain
     have come; what has come before is known by the chain's mark for ever. A chain that is met for the first time
     begins with the first message that its producer still has. What is missing shows by what comes after it, or by how
-    far its producer says that it has published.
+    far its producer says that it has published. `histories` asks a producer whose database may have been promoted or
+    restored which history it is in; None where none has another.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Inbox:
         ask_ends: AskEnds,
         backlog_limit: int = BACKLOG_LIMIT,
         tenant: str | None = None,
+        histories: AskHistories | None = None,
     ) -> None:
         self._service = service
         self._store = store
@@ -97,6 +100,9 @@ class Inbox:
         self._tenant = tenant
         self._flows: dict[_Flow, _FlowState] = {}
         self._full = False
+        self._succession = (
+            Succession(service, store, world, histories, self._forget_chains) if histories is not None else None
+        )
 
     def health(self) -> Sequence[HealthState]:
         """Holes in chains, and a backlog that keeps messages out."""
@@ -119,6 +125,8 @@ class Inbox:
                     f"More than {self._backlog_limit} messages wait to be handled; none are taken in until half are.",
                 )
             )
+        if self._succession is not None:
+            states += self._succession.health()
         return states
 
     async def receive(self, messages: Sequence[Carried | Unreadable]) -> None:
@@ -137,13 +145,20 @@ class Inbox:
         if self._full or await self._store.inbox.unhandled() > self._backlog_limit:
             await self._wait_for_room()
         try:
-            await self._take_over(messages)
+            await self._take_over(await self._sorted_out(messages))
         except MarkMoved:
             # What is remembered of the chains was old: it has been forgotten
-            await self._take_over(messages)
+            if self._succession is not None:
+                self._succession.forget()
+            await self._take_over(await self._sorted_out(messages))
+
+    async def _sorted_out(self, messages: Sequence[Carried]) -> Sequence[Carried]:
+        return messages if self._succession is None else await self._succession.sorted_out(messages)
 
     async def tend(self) -> None:
         """Fetch what has been missing for too long, and see whether there is room again; to be called now and then."""
+        if self._succession is not None:
+            await self._succession.look_after()
         chains = await self._store.inbox.chains()
         for known in chains:
             await self._learn(known)
@@ -159,6 +174,11 @@ class Inbox:
 
     def forget(self) -> None:
         """Remember nothing of the chains: others have received for this service meanwhile."""
+        if self._succession is not None:
+            self._succession.forget()
+        self._forget_chains()
+
+    def _forget_chains(self) -> None:
         for flow in self._flows.values():
             flow.chains = None
 
@@ -186,7 +206,7 @@ class Inbox:
     async def _fill(self, chain: ChainId, received: int) -> None:
         while (missing := await self._missing(chain, received)) and missing[0].prev <= received < missing[-1].seq:
             # A backlog is no reason to wait: it may be the very messages behind the hole
-            await self._take_over(missing)
+            await self._take_over(await self._sorted_out(missing))
             state = self._state(chain)
             if state is None or not (state.early or self._ends.lies_beyond(chain, state.received)):
                 return

@@ -28,6 +28,7 @@ from colonnade.persistence.unit import (
     Retry,
     Settle,
     Snapshot,
+    Succeed,
     Unit,
     Unpark,
 )
@@ -46,6 +47,7 @@ _FUNCTIONS: Mapping[str, int] = {
     "unpark_message": 3,
     "discard_message": 2,
     "disarm_timers": 3,
+    "succeed_chains": 8,
     "receive_messages": 17,
     "expect_versions": 3,
     "forget_answers": 1,
@@ -104,6 +106,7 @@ class Batch:
             Unpark: self._unpark,
             Discard: self._discard,
             Receive: self._receive,
+            Succeed: self._succeed,
             Relayed: self._relayed,
             KeepAside: self._keep_aside,
             ArmTimer: self._arm,
@@ -270,6 +273,11 @@ class Batch:
             completed.append(seq)
         self.rows += len(effect.messages)
         self.touched |= _INBOX
+
+    def _succeed(self, effect: Succeed, unit: Unit, number: int) -> None:
+        chain = effect.chain
+        marks = (chain.source, chain.history, chain.topic, chain.partition)
+        self._row("succeed_chains", *marks, effect.history, effect.shared, effect.reason, unit.time)
 
     def _relayed(self, effect: Relayed, unit: Unit, number: int) -> None:
         self._row("mark_relayed", effect.topic, effect.partition, effect.seq)

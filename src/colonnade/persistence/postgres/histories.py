@@ -36,7 +36,7 @@ async def ended_histories(connection: Connection, schema: str) -> Mapping[UUID, 
 
 
 class Present:
-    """The histories that a process has opened, by schema. Connections to another one are refused, and from then on all."""
+    """The histories that a process has opened, by schema. Connections to another one are refused, and then all."""
 
     def __init__(self, store: str) -> None:
         self._store = store

@@ -7,9 +7,11 @@ import apsw
 
 from colonnade.persistence.own_chains import OWN_CHAINS
 from colonnade.persistence.store import AlreadyHandled, NotParked
-from colonnade.persistence.unit import ChainId, Deliver, Discard, Handled, Park, Receive, Retry, Unpark
+from colonnade.persistence.unit import ChainId, Deliver, Discard, Handled, Park, Receive, Retry, Succeed, Unpark
 
-__all__ = ["UNHANDLED", "InboxWriter"]
+__all__ = ["KEEP_ASIDE", "UNHANDLED", "InboxWriter"]
+
+KEEP_ASIDE = "INSERT INTO kept_aside (origin, reason, data, received_at) VALUES (?, ?, ?, ?)"
 
 UNHANDLED = "SELECT (SELECT count(*) FROM inbox) - (SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL)"
 
@@ -102,6 +104,26 @@ class InboxWriter:
             )  # fmt: skip
         for seq in effect.completed:
             self._complete(id, seq)
+
+    def succeed(self, effect: Succeed, now: int) -> None:
+        """Go on with a chain in another history of its producer."""
+        known = self._chains.pop(effect.chain, None)
+        if known is None:
+            return
+        chain, (id, received) = effect.chain, known
+        mark = min(received, effect.shared)
+        self._run("UPDATE chains SET history = ?, received = ? WHERE id = ?", (effect.history.bytes, mark, id))
+        self._chains[ChainId(chain.source, effect.history, chain.topic, chain.partition)] = (id, mark)
+        gone: Any = self._run(
+            "DELETE FROM inbox WHERE chain = ? AND seq > ? RETURNING row, consumer, key, seq, envelope, parked_at",
+            (id, effect.shared),
+        ).fetchall()
+        for row, consumer, key, seq, _, parked_at in gone:
+            self._counted -= parked_at is None
+            self._move_head(row, (consumer, key, id, seq))
+        for seq, envelope in {each[3]: each[4] for each in sorted(gone, key=lambda each: each[3])}.items():
+            origin = f"{chain.source}/{chain.topic}/{chain.partition}/{seq}"
+            self._run(KEEP_ASIDE, (origin, effect.reason, envelope, now))
 
     def handled(self, effect: Handled) -> None:
         """Forget a message that is done, and let its line go on."""

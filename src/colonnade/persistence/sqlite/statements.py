@@ -5,6 +5,7 @@ from typing import Any
 
 import apsw
 
+from colonnade.persistence.sqlite.inbox import KEEP_ASIDE
 from colonnade.persistence.store import MissedRow
 from colonnade.persistence.unit import (
     Advance,
@@ -32,7 +33,6 @@ _SNAPSHOT = (
     "INSERT INTO snapshots VALUES (?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET version = excluded.version, "
     "schema = excluded.schema, data = excluded.data WHERE excluded.version >= snapshots.version"
 )
-_KEEP_ASIDE = "INSERT INTO kept_aside (origin, reason, data, received_at) VALUES (?, ?, ?, ?)"
 _ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 _DEFER = "INSERT OR REPLACE INTO deferrals VALUES (?, ?, ?)"
 _SETTLE = "DELETE FROM deferrals WHERE key = ? AND reply_to = ? AND reply_key = ?"
@@ -52,7 +52,7 @@ class WriteStatements:
             Advance: lambda effect, unit: run(_ADVANCE, (effect.projection, effect.after)),
             Relayed: lambda effect, unit: run(_RELAYED, (effect.topic, effect.partition, effect.seq)),
             Snapshot: lambda effect, unit: run(_SNAPSHOT, (effect.stream, effect.version, effect.schema, effect.data)),
-            KeepAside: lambda effect, unit: run(_KEEP_ASIDE, (effect.origin, effect.reason, effect.data, unit.time)),
+            KeepAside: lambda effect, unit: run(KEEP_ASIDE, (effect.origin, effect.reason, effect.data, unit.time)),
             Answer: lambda effect, unit: run(
                 _ANSWER, (effect.scope, effect.fingerprint, effect.response, effect.expires)
             ),

@@ -39,6 +39,7 @@ from colonnade.persistence.unit import (
     Publish,
     Receive,
     Retry,
+    Succeed,
     Unit,
     Unpark,
 )
@@ -104,6 +105,7 @@ class SqliteWriter:
             Publish: self._publish,
             Deliver: self._touching(Touched.INBOX, lambda effect, unit: inbox.deliver(effect, unit.time)),
             Receive: self._touching(Touched.INBOX, lambda effect, unit: inbox.receive(effect, unit.time)),
+            Succeed: lambda effect, unit: inbox.succeed(effect, unit.time),
             Handled: lambda effect, unit: inbox.handled(effect),
             Retry: self._touching(Touched.INBOX, lambda effect, unit: inbox.retry(effect)),
             Park: lambda effect, unit: inbox.park(effect, unit.time),

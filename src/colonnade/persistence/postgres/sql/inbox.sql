@@ -208,3 +208,37 @@ BEGIN
     ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq WHERE excluded.seq < h.seq;
     RETURN before;
 END $$;
+
+-- A chain goes on in another history of its producer: what it has beyond the fork is another message there.
+CREATE FUNCTION succeed_chains(
+    before bigint[], sources text[], histories uuid[], topics text[], partitions integer[], presents uuid[],
+    shared bigint[], reasons text[], times bigint[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    chain_id integer;
+    gone record;
+BEGIN
+    FOR place IN 1 .. cardinality(sources) LOOP
+        UPDATE chains c SET history = presents[place], received = least(c.received, shared[place])
+        WHERE c.source = sources[place] AND c.history = histories[place] AND c.topic = topics[place]
+            AND c.partition = partitions[place]
+        RETURNING c.id INTO chain_id;
+        CONTINUE WHEN chain_id IS NULL;
+        WITH taken AS (
+            DELETE FROM inbox i WHERE i.chain = chain_id AND i.seq > shared[place]
+            RETURNING i.id, i.consumer, i.key, i.chain, i.seq, i.envelope
+        ), kept AS (
+            INSERT INTO kept_aside (origin, reason, data, received_at)
+            SELECT DISTINCT ON (t.seq) concat_ws('/', sources[place], topics[place], partitions[place], t.seq),
+                reasons[place], t.envelope, times[place]
+            FROM taken t ORDER BY t.seq
+        )
+        SELECT array_agg(t.id) AS ids, array_agg(t.consumer) AS consumers, array_agg(t.key) AS keys,
+            array_agg(t.chain) AS chains, array_agg(t.seq) AS seqs
+        INTO gone FROM taken t;
+        IF gone.ids IS NOT NULL THEN
+            PERFORM advance_heads(gone.ids, gone.consumers, gone.keys, gone.chains, gone.seqs);
+        END IF;
+    END LOOP;
+    RETURN before;
+END $$;

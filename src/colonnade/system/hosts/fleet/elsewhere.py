@@ -18,9 +18,18 @@ from colonnade.presentation.refusals import read_refusal
 from colonnade.presentation.tokens import TOKEN_HEADER, format_token
 from colonnade.presentation.upstream import Headers, UpstreamAnswer, UpstreamFailed
 from colonnade.security.tenants import TENANT_HEADER
-from colonnade.system.hosts.fleet.internal import CONTEXT_HEADER, ENDS, MESSAGES, OUTBOX, REFUSED, RemoteContext
+from colonnade.system.hosts.fleet.internal import (
+    CONTEXT_HEADER,
+    ENDS,
+    HISTORIES,
+    MESSAGES,
+    OUTBOX,
+    REFUSED,
+    RemoteContext,
+)
 from colonnade.system.wiring import answer_of
 from colonnade.workers.refetching import ChainEnd
+from colonnade.workers.succession import Histories
 from colonnade.world import Clock
 
 __all__ = ["HttpElsewhere"]
@@ -31,10 +40,11 @@ CALL_SECONDS = 30.0
 """How long an answer may take where the caller has no deadline of its own."""
 
 LOOK_SECONDS = 2.0
-"""How long one service may take to say how far it has published: what the others said waits for it."""
+"""How long one service may take to say how far it is: what the others said waits for it."""
 
 _decode_ends = msgspec.json.Decoder(list[ChainEnd]).decode
 _decode_carried = msgspec.json.Decoder(list[Carried]).decode
+_decode_histories = msgspec.json.Decoder(Histories).decode
 
 
 class HttpElsewhere:
@@ -78,6 +88,15 @@ class HttpElsewhere:
         except (UpstreamFailed, TimeoutError):
             return ()  # asked again soon
         return _decode_ends(answer.body) if answer.status == 200 else ()
+
+    async def histories(self, service: str) -> Histories | None:
+        """Which history the store of `service` is in; None while it cannot be asked."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                answer = await self._request(service, "GET", f"{HISTORIES}{service}".encode())
+        except (UpstreamFailed, TimeoutError):
+            return None
+        return _decode_histories(answer.body) if answer.status == 200 else None
 
     async def _call(self, service: str, message: Message, context: Context, *, repeatable: bool) -> Any:
         name, _, data = self._codec.encode(message)

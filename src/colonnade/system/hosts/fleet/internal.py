@@ -27,13 +27,15 @@ from colonnade.presentation.refusals import refusal_document
 from colonnade.presentation.tokens import TOKEN_HEADER, brought_forward, format_token, parse_token
 from colonnade.system.runtime import Runtime
 from colonnade.workers.refetching import ends_of, from_outbox
+from colonnade.workers.succession import histories_of
 from colonnade.world import World
 
-__all__ = ["CONTEXT_HEADER", "ENDS", "MESSAGES", "OUTBOX", "REFUSED", "Internal", "RemoteContext"]
+__all__ = ["CONTEXT_HEADER", "ENDS", "HISTORIES", "MESSAGES", "OUTBOX", "REFUSED", "Internal", "RemoteContext"]
 
 MESSAGES = "/-/messages/"
 OUTBOX = "/-/outbox/"
 ENDS = "/-/ends/"
+HISTORIES = "/-/histories/"
 CONTEXT_HEADER = b"colonnade-context"
 REFUSED = 409
 """The status of every refusal: its document says which it is."""
@@ -84,6 +86,9 @@ class Internal:
                 service = path.removeprefix(ENDS)
                 ends = await ends_of(self._services[service].store, service, query["topic"])
                 status, body, more = 200, msgspec.json.encode(ends), ()
+            elif path.startswith(HISTORIES):
+                store = self._services[path.removeprefix(HISTORIES)].store
+                status, body, more = 200, msgspec.json.encode(histories_of(store)), ()
             else:
                 status, body, more = 404, b"there is nothing here", ()
         except (UnknownMessage, MalformedMessage, NewerVersion, ValueError, KeyError) as error:

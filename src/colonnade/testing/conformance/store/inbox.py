@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from colonnade.persistence.slots import SLOTS
-from colonnade.persistence.store import AlreadyHandled, DueMessage, MarkMoved, NotParked, Store
+from colonnade.persistence.store import AlreadyHandled, Chain, DueMessage, MarkMoved, NotParked, Store
 from colonnade.persistence.unit import (
     ChainId,
     Deliver,
@@ -19,6 +19,7 @@ from colonnade.persistence.unit import (
     Park,
     Receive,
     Retry,
+    Succeed,
     Unpark,
 )
 from colonnade.testing.conformance.store.database import FOR_EVER, NOW, StoreSuite, commit
@@ -94,6 +95,39 @@ class InboxSuite(StoreSuite):
             other = ChainId("shop", UUID(int=10), "shop.events", 3)
             await commit(store, Receive(other, 0, 1, [incoming(1, "b")]))
             assert {chain.id: chain.received for chain in await store.inbox.chains()} == {CHAIN: 2, other: 1}
+
+    async def test_a_chain_goes_on_in_another_history(self) -> None:
+        """From where both have the same; what is beyond and not done is kept aside, and lines go on without it."""
+        after = ChainId(CHAIN.source, UUID(int=99), CHAIN.topic, CHAIN.partition)
+        async with self.store() as store:
+            messages = [
+                incoming(1, "a"), incoming(2, "a"), incoming(4, "b"), incoming(5, "c"), incoming(7, "a", ready=False),
+            ]  # fmt: skip
+            await commit(store, Receive(CHAIN, 0, 5, messages))
+            (parked,) = [message for message in await due(store) if message.key == "b"]
+            await commit(store, Park(parked.row, 1, "no", True))
+            await commit(store, Succeed(CHAIN, after.history, 3, "lost"))
+            assert await store.inbox.chains() == [Chain(after, 3)]
+            kept = [(each.origin, each.reason, each.data) for each in await store.inbox.kept_aside()]
+            assert kept == [
+                (f"shop/shop.events/{CHAIN.partition}/{seq}", "lost", b'{"seq":%d}' % seq) for seq in (4, 5, 7)
+            ]
+            assert await store.inbox.unhandled() == 2
+            assert await store.inbox.parked() == []
+            # The same numbers are other messages now
+            await commit(store, Receive(after, 3, 5, [incoming(4, "b"), incoming(5, "a")]))
+            assert await handle(store) == [b'{"seq":1}', b'{"seq":2}', b'{"seq":4}', b'{"seq":5}']
+
+    async def test_a_chain_that_has_gone_on_does_not_go_on_again(self) -> None:
+        """Another instance has seen to it; one that has come less far than the fork keeps its mark."""
+        after = ChainId(CHAIN.source, UUID(int=99), CHAIN.topic, CHAIN.partition)
+        async with self.store() as store:
+            await commit(store, Receive(CHAIN, 0, 2, [incoming(1)]))
+            for shared in (7, 1):
+                await commit(store, Succeed(CHAIN, after.history, shared, "lost"))
+            assert await store.inbox.chains() == [Chain(after, 2)]
+            with pytest.raises(MarkMoved):
+                await commit(store, Receive(CHAIN, 2, 3, [incoming(3)]))
 
     async def test_an_early_message_waits_for_the_one_before_it(self) -> None:
         """It is kept and named, is not due, and is when its gap is closed; coming again it is kept once."""
