@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,9 +35,15 @@ class Grocer(NamedTuple):
 @pytest.fixture(scope="module")
 def grocer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grocer]:
     """Grocer on a free port."""
-    data = tmp_path_factory.mktemp("grocer")
+    with started(tmp_path_factory.mktemp("grocer")) as grocer:
+        yield grocer
+
+
+@contextmanager
+def started(data: Path, *options: str) -> Iterator[Grocer]:
+    """Grocer in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "colonnade.cli", "up", "grocer.system:grocer", "--port", "0", "--data", str(data)],
+        [sys.executable, "-m", "colonnade.cli", "up", "grocer.system:grocer", "--port=0", f"--data={data}", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -158,6 +166,20 @@ def test_ctrl_c_tells_what_was_done_and_how_to_go_on(grocer: Grocer) -> None:
     assert process.returncode == 130
     assert re.search(r"^\d+ baskets", shown, re.MULTILINE)
     assert "--run slow" in told
+
+
+@pytest.mark.proof
+def test_tenants_have_shops_of_their_own(tmp_path: Path) -> None:
+    """The same run of the same baskets, at the same time, is each one's own: all of its orders, and its own books."""
+    with started(tmp_path, "--tenant", "acme", "--tenant", "bolt") as grocer, ThreadPoolExecutor() as customers:
+        reports = [*customers.map(lambda name: shop(grocer, "--run", "friday", "--tenant", name), ("acme", "bolt"))]
+        for report in reports:
+            orders = sum(each["count"] for each in report["orders"].values())
+            assert report["laws"]["orders"] == orders > 30
+            assert report["laws"]["holds"]
+        nobody = run("laws", "--tenant", "carl", data=tmp_path)
+        assert "There is no store at" in nobody.stderr
+        assert run("laws", "--tenant", "../acme", data=tmp_path).returncode == 2
 
 
 def test_a_running_system_needs_its_data_directory(grocer: Grocer, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 import uvloop
+from colonnade.cli.data import of_tenant
 from colonnade.messages.codec import MalformedMessage, NewerVersion
 from colonnade.observability.logs import InvalidLogSetting, log_to_standard_error
 from colonnade.persistence.sqlite import NewerStore, NotAStore
@@ -36,6 +37,12 @@ _FAILURES = (NotReachable, NotRestocked, NotAStore, NewerStore, StoreFailed, Mal
 _Data = Annotated[
     Path,
     typer.Option("--data", "-d", envvar="COLONNADE_DATA", help="Grocer's data directory: the laws' evidence."),
+]
+_Tenant = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COLONNADE_TENANT", metavar="TENANT", help="Whose Grocer, where it has tenants.", show_default=False
+    ),
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
@@ -107,6 +114,7 @@ def shop(
         ),
     ] = None,
     data: _Data = DATA,
+    tenant: _Tenant = None,
     as_json: _AsJson = False,
 ) -> None:
     """Play the day's 645 baskets as customers, follow every order to its end, and judge the laws.
@@ -124,10 +132,13 @@ def shop(
         grocer shop --speed max --run friday --json
 
         grocer shop --one-by-one --limit 20
+
+        grocer shop --speed max --tenant acme
     """  # fmt: skip
     world = replace(real_world(), randomness=_Seeded(seed))
     console = _console(stderr=as_json)
-    playing = Run(run or f"{world.ids.new()}", url, data, world, lambda what, total: bar(console, what, total))
+    id, books = run or f"{world.ids.new()}", of_tenant(data, tenant)
+    playing = Run(id, url, books, world, lambda what, total: bar(console, what, total), tenant)
     baskets = load_day().baskets[:limit]
 
     async def play() -> None:
@@ -159,6 +170,7 @@ def laws(
     ] = False,
     within: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait with --settled.")] = 60.0,
     data: _Data = DATA,
+    tenant: _Tenant = None,
     as_json: _AsJson = False,
 ) -> None:
     """Judge Grocer's laws from what its services wrote down, whether it runs or not.
@@ -176,7 +188,7 @@ def laws(
         grocer laws --data /var/lib/grocer --json
     """
     verdicts: list[Verdict] = []
-    if not _finished(_judged(data, within if settled else 0.0, verdicts)):
+    if not _finished(_judged(of_tenant(data, tenant), within if settled else 0.0, verdicts)):
         raise typer.Exit(INTERRUPTED)
     (verdict,) = verdicts
     if as_json:

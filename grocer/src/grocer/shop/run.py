@@ -57,13 +57,14 @@ class NotRestocked(Exception):
 
 @dataclass(slots=True)
 class Run:
-    """A run named `id`, and what is known of it so far."""
+    """A run named `id`, and what is known of it so far; where there are several shops, it is the `tenant`'s."""
 
     id: str
     url: str
     data: Path
     world: World
     bar: Bar
+    tenant: str | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     ends: dict[Placed, Order | None] = field(default_factory=dict)
     verdict: Verdict | None = None
@@ -92,9 +93,10 @@ class Run:
         What is known when it is cancelled stays known. Raises `NotRestocked`, `ValueError` for a url or a speed that is
         none, and what opening the stores in `data` raises.
         """
+        named = {"Colonnade-Tenant": self.tenant} if self.tenant is not None else {}
         async with (
             Books.open(self.data, self.world) as books,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=named) as session,
         ):
             orders = OrdersApi(session, self.world, self.url)
             visits = schedule(baskets, self.id, math.inf if speed is None else speed)
