@@ -123,7 +123,7 @@ async def _ask(fleet: Fleet, tenant: str, target: str, token: str | None = None)
     headers = [(b"colonnade-tenant", tenant.encode())]
     if token is not None:
         headers.append((b"colonnade-token", token.encode()))
-    return await fleet.request("GET", f"/api/notes/{target}", headers=headers)
+    return await _answered(fleet, "GET", f"/api/notes/{target}", b"", headers)
 
 
 async def _read(fleet: Fleet, tenant: str, target: str, token: str | None = None) -> Any:
@@ -133,10 +133,21 @@ async def _read(fleet: Fleet, tenant: str, target: str, token: str | None = None
 
 
 async def _pin(fleet: Fleet, tenant: str, text: str, more: Mapping[str, str] | None = None) -> UpstreamAnswer:
-    headers = {"content-type": "application/json", "colonnade-tenant": tenant, **(more or {})}
+    key = f"{WORLD.ids.new()}"
+    headers = {"content-type": "application/json", "colonnade-tenant": tenant, "idempotency-key": key, **(more or {})}
     body = msgspec.json.encode({"text": text})
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return await fleet.request("POST", f"/api/notes/notes/{NOTE}", body, raw)
+    return await _answered(fleet, "POST", f"/api/notes/notes/{NOTE}", body, raw)
+
+
+async def _answered(
+    fleet: Fleet, method: str, target: str, body: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> UpstreamAnswer:
+    async with asyncio.timeout(WITHIN_SECONDS):
+        # A busy machine may ask to come again
+        while (answer := await fleet.request(method, target, body, headers)).status >= 500:
+            await WORLD.sleep(0.1)
+    return answer
 
 
 async def _direct(address: Address, target: str, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamAnswer:

@@ -1,6 +1,8 @@
 """A host with tenants: its directories, its operators, and what it says."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
@@ -14,7 +16,7 @@ from colonnade.persistence import DataDirectory
 from colonnade.security.tenants import Tenant
 from colonnade.system.hosts.data_directory import UnusableDataDirectory, own_data_directory
 from colonnade.system.hosts.tenant_directories import own_tenant_directories, refuse_tenants
-from tests.cli.conftest import SECONDS, Host, started
+from tests.cli.conftest import ROOT, SECONDS, Host, started
 from tests.tenancy.houses import NOTE
 
 BOARD = "tests.tenancy.board:board"
@@ -126,3 +128,21 @@ def test_what_is_wrong_with_a_tenant_is_a_mistake_in_the_command(tmp_path: Path)
 def test_a_check_looks_at_the_data_of_each(host: Host, data: Path) -> None:
     """Sagas under way are looked for in the stores of all tenants."""
     assert invoke(data, "check", BOARD).exit_code == 0
+
+
+def test_the_files_of_many_tenants_may_be_open(tmp_path: Path) -> None:
+    """However few are allowed at first: fifty tenants of Grocer want more than the usual 1,024."""
+    few = f"ulimit -Sn 60; exec {sys.executable} -m colonnade.cli up {BOARD} --port 0 --data {tmp_path}"
+    tenants = " ".join(f"--tenant t{number}" for number in range(6))
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f"{few} {tenants}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    host = Host(process)
+    try:
+        host.url = host.wait_until_ready()
+        assert len([*Path(f"/proc/{process.pid}/fd").iterdir()]) > 60
+        assert asked(host, f"notes/{NOTE}", "t5", {"text": "x"})[0] == 200
+        assert host.stop() == 0
+    finally:
+        process.kill()
+        process.communicate()

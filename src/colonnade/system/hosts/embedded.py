@@ -22,7 +22,7 @@ from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.listening import bound, url_of
 from colonnade.system.hosts.serving import Served, serve
 from colonnade.system.hosts.stopping import Stop
-from colonnade.system.hosts.tenant_directories import own_tenant_directories, refuse_tenants
+from colonnade.system.hosts.tenant_directories import allow_open_files, own_tenant_directories, refuse_tenants
 from colonnade.system.runtime import Runtime, build
 from colonnade.system.service import System
 from colonnade.system.tenants import build_for_tenants
@@ -110,6 +110,7 @@ class EmbeddedHost:
 
     async def _run_for_tenants(self, data: DataDirectory, common: Engines, listener: socket.socket) -> None:
         tenants, world = self._settings.tenants, self._world
+        allow_open_files()
         with own_tenant_directories(data, tenants) as own:
 
             def engines(tenant: Tenant) -> Engines:

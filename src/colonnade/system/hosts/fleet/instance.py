@@ -21,6 +21,9 @@ _REACHED_AT = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 - who liste
 
 START_SECONDS = 60.0
 
+START_SECONDS_A_TENANT = 10.0
+"""Each tenant has stores that are made and opened when an instance starts."""
+
 LEAVE_SECONDS = 10 * LOOK_SECONDS
 """After so long all who send requests have seen that an instance is not in the registry any more, even one that was
 kept from working for most of that time: a request that it sends after the end is lost."""
@@ -61,18 +64,20 @@ class Instance:
         """Start it, and return when it has begun to serve; raises `ServerFailed`."""
         port = self._port or free_port()
         self.address = Address(self._host, port)
-        self._environment[VARIABLE] = written(self._settings(port))
+        settings = self._settings(port)
+        self._environment[VARIABLE] = written(settings)
+        seconds = START_SECONDS + START_SECONDS_A_TENANT * len(settings.tenants)
         await self.child.start()
         upstream = Upstream(self.child.name, self.address)
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(seconds):
                 while await self._asked(upstream, "startup") != 200:
                     if not self.child.is_running:
                         raise self.child.failed(f"it ended before it was ready, with {self.child.ending}")
                     await self._world.sleep(_LOOK_SECONDS)
         except TimeoutError:
             await self.child.kill()
-            raise self.child.failed(f"it was not ready within {START_SECONDS:.0f} s") from None
+            raise self.child.failed(f"it was not ready within {seconds:.0f} s") from None
         except BaseException:
             await self.child.kill()
             raise
