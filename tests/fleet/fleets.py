@@ -80,7 +80,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running(settings: FleetSettings) -> AsyncIterator[Fleet]:
+async def running(settings: FleetSettings, ready_within: float = WITHIN_SECONDS) -> AsyncIterator[Fleet]:
     """A fleet that is ready; stopped in order at the end."""
     ready = asyncio.Event()
 
@@ -95,7 +95,7 @@ async def running(settings: FleetSettings) -> AsyncIterator[Fleet]:
     serving = asyncio.create_task(host.run())
     waiting = asyncio.create_task(ready.wait())
     try:
-        await asyncio.wait([serving, waiting], timeout=WITHIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, waiting], timeout=ready_within, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
         assert ready.is_set()

@@ -14,7 +14,7 @@ WORLD = real_world()
 
 def settings(port: int) -> ProcessSettings:
     """Of a process that is never started."""
-    return GatewaySettings(target="", host=HOST, port=port, registry=Path())
+    return GatewaySettings(host=HOST, port=port, registry=Path(), services=())
 
 
 def instance(service: str | None, port: int, state: State) -> Managed:

@@ -41,7 +41,7 @@ class Job:
 
 def leasing(store: SqliteStore, owner: str, world: World) -> Leasing:
     """The leases of one instance."""
-    return Leasing(store.leases, owner, SECONDS, world)
+    return Leasing(store, owner, SECONDS, world)
 
 
 async def soon(event: asyncio.Event) -> None:
@@ -68,6 +68,21 @@ async def test_one_works_and_the_next_takes_over_when_it_stops(tmp_path: Path) -
         await asyncio.wait([waiting])
         assert not second.at_work.is_set()
         assert await store.leases.acquire("timers", "third", SECONDS) is not None
+
+
+async def test_who_waits_has_it_as_soon_as_it_is_given_up(tmp_path: Path) -> None:
+    """However much of the time between two looks is left."""
+    clock = HandClock()
+    world = world_of(clock)
+    first, second = Job(), Job()
+    async with opened(tmp_path, world) as store:
+        async with running(lambda: leasing(store, "first", world).run("timers", first.run)):
+            await soon(first.at_work)
+            waiting = asyncio.ensure_future(leasing(store, "second", world).run("timers", second.run))
+            await clock.asleep(SECONDS / 3)
+        await soon(second.at_work)
+        waiting.cancel()
+        await asyncio.wait([waiting])
 
 
 async def test_it_is_kept_by_renewing_it(tmp_path: Path) -> None:

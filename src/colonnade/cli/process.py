@@ -14,8 +14,7 @@ from colonnade.cli.target import load_system
 from colonnade.observability.logs import InvalidLogSetting, log_to_standard_error
 from colonnade.persistence.store import StoreFailed
 from colonnade.system import InvalidSystem, Mistake
-from colonnade.system.hosts.fleet.process import run_process
-from colonnade.system.hosts.fleet.settings import VARIABLE, read_settings
+from colonnade.system.hosts.fleet.settings import VARIABLE, GatewaySettings, read_settings
 from colonnade.system.hosts.listening import AddressUnusable
 from colonnade.world import real_world
 
@@ -31,9 +30,16 @@ def main() -> None:
         fail(f"{VARIABLE} does not describe a process of a fleet ({error}); start one with colonnade up --fleet.")
     with told(InvalidLogSetting, InvalidSystem, Mistake, AddressUnusable, BrokerUnavailable, StoreFailed):
         log_to_standard_error(os.environ, world.clock)
-        system = load_system(settings.target)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run_process(system, settings, world))
+            if isinstance(settings, GatewaySettings):
+                from colonnade.system.hosts.fleet.gateway import run_gateway
+
+                runner.run(run_gateway(settings, world))
+                return
+            # A gateway begins sooner without it
+            from colonnade.system.hosts.fleet.process import run_service
+
+            runner.run(run_service(load_system(settings.target), settings, world))
 
 
 if __name__ == "__main__":

@@ -462,7 +462,7 @@ class Leases(Protocol):
         """Take or renew the lease; None while another owner's has not expired."""
 
     async def release(self, lease: Lease) -> None:
-        """Give the lease up, if it is still held."""
+        """Give the lease up, if it is still held; the store's listeners hear of it (`Touched.SHARES`)."""
 
     async def release_all(self, owner: str) -> None:
         """Give up all that is held by `owner`, who has ended, its shares as well: nobody need wait for their ends."""

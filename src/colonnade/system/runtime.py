@@ -492,7 +492,7 @@ def _lease_of(projector: Projector) -> str:
 
 
 def _leasing(store: Store, engines: Engines, world: World) -> Leasing:
-    return Leasing(store.leases, engines.owner, engines.lease_seconds, world)
+    return Leasing(store, engines.owner, engines.lease_seconds, world)
 
 
 def _saga_instance(id: UUID | str | int) -> SagaInstance:

@@ -5,15 +5,39 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from colonnade.observability.logs import get_logger
-from colonnade.persistence.store import Lease, LeaseLost, Leases
+from colonnade.persistence.store import Lease, LeaseLost, Store, Touched
 from colonnade.world import World
 
-__all__ = ["Leasing"]
+__all__ = ["Freed", "Leasing"]
 
 _WAIT_SECONDS = 0.2
 """How often somebody who needs a lease to go on looks whether it is free."""
 
 _log = get_logger()
+
+
+class Freed:
+    """Wakes those who wait for a lease when one was given up."""
+
+    def __init__(self, store: Store, world: World) -> None:
+        self._world = world
+        self._freed = asyncio.Event()
+        store.watch(self._touched)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until somebody has given something up, or `seconds` are over: who was killed gives nothing up."""
+        waiting = [asyncio.ensure_future(self._world.sleep(seconds)), asyncio.ensure_future(self._freed.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            self._freed.clear()  # only now: what is given up between two looks counts
+
+    def _touched(self, touched: Touched) -> None:
+        if touched & Touched.SHARES:
+            self._freed.set()
 
 
 class Leasing:
@@ -23,8 +47,9 @@ class Leasing:
     holder may have been asleep for longer than `seconds`.
     """
 
-    def __init__(self, leases: Leases, owner: str, seconds: float, world: World) -> None:
-        self._leases = leases
+    def __init__(self, store: Store, owner: str, seconds: float, world: World) -> None:
+        self._leases = store.leases
+        self._freed = Freed(store, world)
         self._owner = owner
         self._seconds = seconds
         self._world = world
@@ -41,7 +66,7 @@ class Leasing:
             if lease is None:
                 if meanwhile is not None:
                     await meanwhile()
-                await self._world.sleep(self._seconds / 3)
+                await self._freed.wait(self._seconds / 3)
                 continue
             try:
                 async with self._renewed(lease):

@@ -8,6 +8,7 @@ from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.store import Lease, LeaseLost, Store, Touched
 from colonnade.persistence.unit import Fence, Relayed, Unit
 from colonnade.workers.lanes import Lane
+from colonnade.workers.leasing import Freed
 from colonnade.workers.waking import Waking
 from colonnade.world import World
 
@@ -48,6 +49,7 @@ class Relay:
         self._world = world
         self._owner = owner
         self._lease_seconds = lease_seconds
+        self._freed = Freed(store, world)
         self._waking = Waking(Touched.OUTBOX, world.clock)
         store.watch(self._waking.touched)
         self._lanes: dict[str, Lane] = {}
@@ -79,7 +81,7 @@ class Relay:
     async def _hold_and_relay(self) -> None:
         lease = await self._store.leases.acquire(LEASE, self._owner, self._lease_seconds)
         if lease is None:
-            await self._world.sleep(self._lease_seconds / 3)
+            await self._freed.wait(self._lease_seconds / 3)
             return
         try:
             await self._relay(lease)

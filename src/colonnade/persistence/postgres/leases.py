@@ -63,6 +63,7 @@ class PostgresLeases:
                 await connection.execute(self._release, lease.name, lease.epoch, lease.owner)
             except DRIVER_ERRORS as error:
                 raise write_failure(self._store, error) from error
+        self._changed(Touched.SHARES)
 
     async def release_all(self, owner: str) -> None:
         """Give up all that is held by `owner`, who has ended."""

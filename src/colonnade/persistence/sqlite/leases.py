@@ -46,6 +46,7 @@ class SqliteLeases:
                 (lease.name, lease.epoch, lease.owner),
             )
         )
+        self._changed(Touched.SHARES)
 
     async def release_all(self, owner: str) -> None:
         """Give up all that is held by `owner`, who has ended."""

@@ -165,8 +165,12 @@ class FleetHost:
         keeping = await opened.enter_async_context(Keeping(self._world))
         names = [service.name for service in self._system.services]
         staffing = Staffing(names, self.running, made, keeping, self._world)
-        await staffing.begin(self._settings.replicas)
-        await self._kept([self._gateway(folder)], opened)
+        try:
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(staffing.begin(self._settings.replicas))
+                starting.create_task(self._kept([self._gateway(folder)], opened))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
         return staffing
 
     async def _servers(self, folder: Path, opened: AsyncExitStack) -> _Servers:
@@ -228,9 +232,13 @@ class FleetHost:
 
     def _gateway(self, folder: Path) -> Managed:
         def settings(port: int) -> ProcessSettings:
-            target = self._settings.target
-            tenants = tuple(self._settings.tenants)
-            return GatewaySettings(target=target, host=host, port=port, registry=self._registry, tenants=tenants)
+            return GatewaySettings(
+                host=host,
+                port=port,
+                registry=self._registry,
+                services=tuple(service.name for service in self._system.services),
+                tenants=tuple(self._settings.tenants),
+            )
 
         log, host = folder / "gateway.log", self._settings.host
         return self._managed(GATEWAY, Instance(GATEWAY, settings, log, self._world, host=host, port=self._port))

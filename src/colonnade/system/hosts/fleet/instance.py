@@ -19,7 +19,7 @@ __all__ = ["HOST", "Instance"]
 HOST = "127.0.0.1"
 _REACHED_AT = {"": HOST, "0.0.0.0": HOST, "::": "::1"}  # noqa: S104 - who listens everywhere is asked here
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 START_SECONDS_A_TENANT = 10.0
 """Each tenant has stores that are made and opened when an instance starts."""

@@ -1,32 +1,24 @@
-"""One process of the fleet at work: an instance of a service, or the gateway."""
+"""One process of the fleet at work: an instance of a service."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.types import ASGIApp
-
-from colonnade.discovery.files import FileRegistry
-from colonnade.gateway.proxy import ProxyGateway
-from colonnade.gateway.tenancy import TenantDoor
-from colonnade.observability.health import Health, Phase
+from colonnade.observability.health import Health
 from colonnade.observability.logs import get_logger
-from colonnade.observability.requests import RequestLog
-from colonnade.presentation.balancing import Balancer
-from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.system.hosts.fleet.engines import FleetEngines, fleet_engines
 from colonnade.system.hosts.fleet.internal import Internal
-from colonnade.system.hosts.fleet.settings import GatewaySettings, ProcessSettings, ServiceSettings
-from colonnade.system.hosts.listening import Server, bound
+from colonnade.system.hosts.fleet.settings import ServiceSettings
+from colonnade.system.hosts.listening import bound
 from colonnade.system.hosts.serving import serve
 from colonnade.system.hosts.stopping import Stop
 from colonnade.system.runtime import build
 from colonnade.system.service import System
-from colonnade.system.tenants import build_for_tenants, rates_of
+from colonnade.system.tenants import build_for_tenants
 from colonnade.world import World
 
-__all__ = ["run_process"]
+__all__ = ["run_service"]
 
 LOOK_SECONDS = 0.5
 """How often a process looks whether it must end."""
@@ -34,14 +26,11 @@ LOOK_SECONDS = 0.5
 _log = get_logger()
 
 
-async def run_process(system: System, settings: ProcessSettings, world: World) -> None:
+async def run_service(system: System, settings: ServiceSettings, world: World) -> None:
     """Serve until a signal says to stop; raises what the engines and building the system raise."""
     stop = Stop(world.clock, lambda: _log.info("stopping"))
     with stop.signals(), bound(settings.host, settings.port) as listener:
-        if isinstance(settings, GatewaySettings):
-            await _gateway(system, settings, world, stop, listener)
-        else:
-            await _service(system, settings, world, stop, listener)
+        await _service(system, settings, world, stop, listener)
     _log.info("stopped")
 
 
@@ -111,27 +100,3 @@ async def _stop_when_fatal(health: Health, stop: Stop, world: World) -> None:
             _log.error("not to be mended", cause=report.states[0].detail)
             stop.set()
             return
-
-
-async def _gateway(
-    system: System, settings: GatewaySettings, world: World, stop: Stop, listener: socket.socket
-) -> None:
-    registry = FileRegistry(settings.registry, world.clock)
-    balancer, health = Balancer(registry), Health(world.clock)
-    gateway: ASGIApp = ProxyGateway([service.name for service in system.services], registry, balancer, health)
-    if settings.tenants:
-        # All go the same way on, with the header, which tells each service whose they are
-        apps = {tenant.name: gateway for tenant in settings.tenants}
-        gateway = TenantDoor(apps, gateway, rates_of(settings.tenants, world))
-    server = Server(RequestLog(gateway, world.clock))
-    async with asyncio.TaskGroup() as group:
-        serving = group.create_task(server.serve([listener]))
-        await server.ready.wait()
-        spare_what_stays()
-        health.phase = Phase.SERVING
-        _log.info("ready")
-        await stop.wait()
-        health.phase = Phase.STOPPING
-        server.should_exit = True
-        await serving
-    balancer.close()

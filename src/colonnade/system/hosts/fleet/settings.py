@@ -38,8 +38,6 @@ class BrokerSettings(msgspec.Struct, frozen=True):
 
 
 class _Common(msgspec.Struct, frozen=True, kw_only=True):
-    target: str
-    """The system, as `module:attribute`."""
     host: str
     port: int
     registry: Path
@@ -49,6 +47,8 @@ class _Common(msgspec.Struct, frozen=True, kw_only=True):
 class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
     """One instance of a service."""
 
+    target: str
+    """The system, as `module:attribute`."""
     service: str
     owner: str
     """The name of the instance, under which it holds leases."""
@@ -66,7 +66,9 @@ class ServiceSettings(_Common, frozen=True, kw_only=True, tag="service"):
 
 
 class GatewaySettings(_Common, frozen=True, kw_only=True, tag="gateway"):
-    """The gateway."""
+    """The gateway, which needs nothing of the system's code."""
+
+    services: tuple[str, ...]
 
 
 ProcessSettings = ServiceSettings | GatewaySettings
