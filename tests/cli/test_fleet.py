@@ -140,7 +140,7 @@ def test_a_terminal_shows_one_table(tmp_path: Path, servers: list[str]) -> None:
     command = [sys.executable, "-m", "colonnade.cli", "up", BAKERY, "--port", "0", "--data", str(tmp_path), *servers]
     with on_a_terminal(*command, cwd=ROOT) as (host, terminal):
         shown = ""
-        ready = re.compile(r"gateway\s+ready\s+\d+ %\s+\d+ MB")
+        ready = re.compile(r"baking\s+ready\s+\d+ %\s+\d+ MB.*\n(?:.*\n)*?gateway\s+ready\s+\d+ %\s+\d+ MB")
         while not (found := ready.search(plain(shown))):
             shown += os.read(terminal, 4096).decode()
         rows = plain(shown)[: found.end()].splitlines()
