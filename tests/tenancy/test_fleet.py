@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -14,6 +15,10 @@ from colonnade.discovery.files import FileRegistry
 from colonnade.presentation.upstream import Upstream, UpstreamAnswer
 from colonnade.security.tenants import Tenant
 from colonnade.system.admin.evidence import open_to_read, read_evidence
+from colonnade.system.admin.offline import open_stores
+from colonnade.system.admin.operations import SteerSaga
+from colonnade.system.admin.perform import perform
+from colonnade.system.admin.reports import Finished
 from colonnade.system.hosts.fleet.host import FleetSettings
 from colonnade.system.hosts.servers.nats import NatsServer
 from colonnade.system.hosts.servers.ports import free_port
@@ -46,6 +51,7 @@ async def test_tenants_of_a_fleet_do_not_meet(
         await _guesses_are_refused(fleet)
         await _quotas_are_their_own(fleet)
         await _no_process_is_reached_around_the_door(tmp_path)
+        await _an_operator_acts_on_one_tenant(tmp_path)
         await _stores_are_schemas_of_their_own(tmp_path)
 
 
@@ -98,6 +104,17 @@ async def _no_process_is_reached_around_the_door(data: Path) -> None:
         assert (await _direct(address, target, [(b"colonnade-tenant", b"dora")])).status == 404
 
 
+async def _an_operator_acts_on_one_tenant(data: Path) -> None:
+    for tenant in ("acme", "bolt"):
+        async with open_stores(data / "tenants" / tenant, WORLD) as services:
+            texts = [event.data for event in await services["notes"].store.log.read(names=["notes.Pinned"])]
+            assert texts
+            assert all(tenant.encode() in text for text in texts)
+            note, *_ = await services["notes"].store.log.streams("FileNote")
+            saga = SteerSaga("notes", "FileNote", UUID(note.partition("/")[2]))
+            assert [type(report) async for report in perform(saga, services, WORLD)] == [Finished]
+
+
 async def _stores_are_schemas_of_their_own(data: Path) -> None:
     assert read_evidence(data) is None
     for tenant in ("acme", "bolt"):
@@ -113,7 +130,9 @@ async def _stores_are_schemas_of_their_own(data: Path) -> None:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE "
         "'colonnade %' GROUP BY split_part(application_name, ' ', 2)"
     )
+    nobody = await connection.fetchval("SELECT to_regclass('public.store')")
     await connection.close()
+    assert nobody is None
     assert [schema["nspname"] for schema in schemas] == ["tenant_acme", "tenant_bolt", "tenant_carl"]
     assert len(instances) == 2
     assert all(row["count"] <= 7 for row in instances)

@@ -14,10 +14,13 @@ from typer.testing import CliRunner, Result
 from colonnade.cli.program import app
 from colonnade.persistence import DataDirectory
 from colonnade.security.tenants import Tenant
+from colonnade.system.admin.evidence import read_evidence, write_evidence
 from colonnade.system.hosts.data_directory import UnusableDataDirectory, own_data_directory
+from colonnade.system.hosts.embedded import EmbeddedHost, HostSettings
 from colonnade.system.hosts.tenant_directories import own_tenant_directories, refuse_tenants
 from tests.cli.conftest import ROOT, SECONDS, Host, started
-from tests.tenancy.houses import NOTE
+from tests.tenancy.board import board
+from tests.tenancy.houses import NOTE, WORLD
 
 BOARD = "tests.tenancy.board:board"
 
@@ -101,7 +104,8 @@ def test_data_of_nobody_and_data_of_tenants_are_not_taken_for_each_other(tmp_pat
         assert host.stop() == 0
     with own_data_directory(tmp_path) as own, pytest.raises(UnusableDataDirectory, match="it holds data of no tenant"):
         own_tenant_directories(own, [Tenant("acme")]).__enter__()
-    (tmp_path / "tenants").mkdir()
+    assert sorted(path.name for path in tmp_path.glob("tenants/*")) == []
+    (tmp_path / "tenants").mkdir(exist_ok=True)
     refuse_tenants(tmp_path)  # nobody has anything there yet
     moved = tmp_path / "tenants" / "acme"
     moved.mkdir()
@@ -111,6 +115,17 @@ def test_data_of_nobody_and_data_of_tenants_are_not_taken_for_each_other(tmp_pat
         assert owned["acme"].path == moved
     with pytest.raises(UnusableDataDirectory, match="it holds data of the tenants acme; name them with --tenant"):
         refuse_tenants(tmp_path)
+
+
+async def test_what_a_fleet_keeps_of_nobody_is_not_passed_over(tmp_path: Path) -> None:
+    """A host with tenants does not begin where a fleet without them has said where its data is; that stays said."""
+    with own_data_directory(tmp_path) as own:
+        write_evidence(own, {"notes": "postgresql://there/board_notes"})
+    settings = HostSettings(tmp_path, port=0, tenants=[Tenant("acme")])
+    host = EmbeddedHost(board, settings, WORLD, ready=lambda _: None, stopping=lambda: None)
+    with pytest.raises(UnusableDataDirectory, match="it holds data of no tenant"):
+        await host.run()
+    assert read_evidence(tmp_path) is not None
 
 
 def test_what_is_wrong_with_a_tenant_is_a_mistake_in_the_command(tmp_path: Path) -> None:

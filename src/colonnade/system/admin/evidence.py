@@ -12,7 +12,7 @@ from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.world import World
 
-__all__ = ["forget_evidence", "open_to_read", "read_evidence", "write_evidence"]
+__all__ = ["forget_evidence", "open_at", "open_to_read", "read_evidence", "write_evidence"]
 
 _NAME = "stores.json"
 
@@ -39,6 +39,14 @@ def read_evidence(data: Path) -> Mapping[str, str] | None:
     return msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else None
 
 
+async def open_at(address: str, world: World, *, read_only: bool = False) -> Store:
+    """The store at one of the addresses that `read_evidence` gives; raises `StoreFailed`."""
+    from colonnade.persistence.postgres import open_postgres_store
+
+    url, schema = urldefrag(address)
+    return await open_postgres_store(url, world, schema=schema or "public", read_only=read_only)
+
+
 @asynccontextmanager
 async def open_to_read(data: Path, services: Collection[str], world: World) -> AsyncIterator[Mapping[str, Store]]:
     """The stores of `services`, opened for reading only.
@@ -52,9 +60,6 @@ async def open_to_read(data: Path, services: Collection[str], world: World) -> A
             if addresses is None:
                 stores[service] = await open_sqlite_store(data / f"{service}.sqlite3", world, read_only=True)
             else:
-                from colonnade.persistence.postgres import open_postgres_store
-
-                url, schema = urldefrag(addresses[service])
-                stores[service] = await open_postgres_store(url, world, schema=schema or "public", read_only=True)
+                stores[service] = await open_at(addresses[service], world, read_only=True)
             opened.push_async_callback(stores[service].close)
         yield stores

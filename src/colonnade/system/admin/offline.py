@@ -8,7 +8,7 @@ from pathlib import Path
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.sqlite.schema import APPLICATION_ID
 from colonnade.security.tenants import Tenant
-from colonnade.system.admin.evidence import read_evidence
+from colonnade.system.admin.evidence import open_at, read_evidence
 from colonnade.system.admin.perform import Administered
 from colonnade.system.engines import embedded_engines
 from colonnade.system.hosts.data_directory import own_data_directory
@@ -130,12 +130,10 @@ async def open_stores(
 
 @asynccontextmanager
 async def _of_fleet(addresses: Mapping[str, str], world: World) -> AsyncIterator[Mapping[str, Administered]]:
-    from colonnade.persistence.postgres import open_postgres_store
-
     async with AsyncExitStack() as opened:
         services = {}
         for name, address in addresses.items():
-            store = await open_postgres_store(address, world)
+            store = await open_at(address, world)
             opened.push_async_callback(store.close)
             services[name] = Administered(store)
         yield services

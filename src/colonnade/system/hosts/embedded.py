@@ -93,12 +93,12 @@ class EmbeddedHost:
             own_data_directory(settings.data) as data,
             bound(settings.host, settings.port) as listener,
         ):
-            forget_evidence(data)
             engines = embedded_engines(data, self._world, settings.purge)
             if settings.tenants:
                 await self._run_for_tenants(data, engines, listener)
                 return
             refuse_tenants(data.path)
+            forget_evidence(data)
             building = asyncio.ensure_future(build(self._system, engines, self._world))
             if not await self._stop.unless(building):
                 return
@@ -112,6 +112,8 @@ class EmbeddedHost:
         tenants, world = self._settings.tenants, self._world
         allow_open_files()
         with own_tenant_directories(data, tenants) as own:
+            for directory in own.values():
+                forget_evidence(directory)
 
             def engines(tenant: Tenant) -> Engines:
                 directory = own[tenant.name]
