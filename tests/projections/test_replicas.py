@@ -12,7 +12,7 @@ from sqlalchemy import Column, MetaData, String, Table, select
 from colonnade.application.writes import insert
 from colonnade.caching import MemoryCache
 from colonnade.caching.query_cache import QueryCache, ReadAnswer
-from colonnade.persistence.postgres import PostgresStore, open_postgres_store
+from colonnade.persistence.postgres import PostgresInstance, PostgresStore, open_postgres_store
 from colonnade.persistence.postgres import replica as replicas
 from colonnade.persistence.reads import ReadsMade, RequiredPosition, reads_made, required_position
 from colonnade.persistence.store import Store
@@ -271,3 +271,23 @@ async def test_a_fleet_finds_its_databases_on_the_replica(pair: Pair) -> None:
         await until(lambda: not store.health(SERVICE))
     finally:
         await store.close()
+
+
+async def test_tenants_read_from_the_replica_each_in_its_schema(pair: Pair) -> None:
+    """Their stores share what goes to the primary; each looks after the replica by itself."""
+    primary, replica = await pair.database()
+    instance = PostgresInstance(primary, real_world())
+    stores = [
+        await open_postgres_store(primary, real_world(), schema=schema, replica=replica, within=instance)
+        for schema in ("blue", "green")
+    ]
+    try:
+        for store in stores:
+            await until(lambda: not store.health(SERVICE))  # noqa: B023 - it is awaited here
+            assert store.replica is not None
+            ((rows,),) = await store.replica.query([(f"SELECT history FROM {store.name.rpartition('#')[2]}.store", ())])
+            assert rows == (store.history,)
+    finally:
+        for store in stores:
+            await store.close()
+        await instance.close()
