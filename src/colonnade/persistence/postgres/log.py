@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from colonnade.persistence.postgres.rows import Pages
+from colonnade.persistence.postgres.together import Together
 from colonnade.persistence.store import HorizonHeld, Loaded, StoredEvent, StoredMessage
 from colonnade.persistence.unit import Snapshot
 
@@ -38,9 +39,6 @@ _STREAMS = """
     SELECT stream FROM found WHERE stream < $3 LIMIT $2
 """
 
-LOADED_TOGETHER = 64
-"""The most streams in one load."""
-
 
 class PostgresLog:
     """The events of a service, in the order of their positions; readers never skip."""
@@ -56,48 +54,23 @@ class PostgresLog:
             f"SELECT {_EVENT} FROM {{s}}.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
         )
         self._streams = on(_STREAMS)
-        self._asked: list[tuple[str, bool, asyncio.Future[Loaded]]] = []
-        self._loading: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
+        self._loads = Together(self._load_together)
 
     async def load(self, streams: Sequence[str], *, snapshots: bool) -> Sequence[Loaded]:
         """What the aggregates of `streams` are rebuilt from, in their order."""
-        if not streams:
-            return []
-        if not self._asked:
-            # When this turn of the loop is over, so that all who are about to load go together
-            self._loop.call_soon(self._load_asked)
-        futures: list[asyncio.Future[Loaded]] = [self._loop.create_future() for _ in streams]
-        self._asked += [(stream, snapshots, future) for stream, future in zip(streams, futures, strict=True)]
-        return await asyncio.gather(*futures) if len(futures) > 1 else [await futures[0]]
+        loads = [self._loads.ask((stream, snapshots)) for stream in streams]
+        return await asyncio.gather(*loads) if len(loads) > 1 else [await load for load in loads]
 
-    def _load_asked(self) -> None:
-        asked, self._asked = self._asked, []
-        for first in range(0, len(asked), LOADED_TOGETHER):
-            task = self._loop.create_task(self._load_together(asked[first : first + LOADED_TOGETHER]))
-            self._loading.add(task)
-            task.add_done_callback(self._loading.discard)
-
-    async def _load_together(self, asked: Sequence[tuple[str, bool, asyncio.Future[Loaded]]]) -> None:
+    async def _load_together(self, asked: Sequence[tuple[str, bool]]) -> Sequence[Loaded]:
         snapshots: list[Snapshot | None] = [None] * len(asked)
         events: list[list[StoredMessage]] = [[] for _ in asked]
-        try:
-            rows = await self._pages.all(
-                self._load, [stream for stream, _, _ in asked], [wanted for _, wanted, _ in asked]
-            )
-        except Exception as error:
-            for _, _, future in asked:
-                if not future.done():
-                    future.set_exception(error)
-            return
+        rows = await self._pages.all(self._load, [stream for stream, _ in asked], [wanted for _, wanted in asked])
         for place, version, name, schema, data in rows:
             if name is None:
                 snapshots[place - 1] = Snapshot(asked[place - 1][0], version, schema, data)
             else:
                 events[place - 1].append(StoredMessage(name, schema, data))
-        for (_, _, future), snapshot, found in zip(asked, snapshots, events, strict=True):
-            if not future.done():  # who asked may have gone
-                future.set_result(Loaded(snapshot, found))
+        return [Loaded(snapshot, found) for snapshot, found in zip(snapshots, events, strict=True)]
 
     async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:
         """Up to `limit` events of `stream` whose version is above `after`, oldest first."""

@@ -1,12 +1,13 @@
 """What lies in a store, a page at a time, each one statement and so one consistent state."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from colonnade.persistence.own_chains import LANES
 from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
+from colonnade.persistence.postgres.together import Together
 from colonnade.persistence.store import (
     Chain,
     Deferral,
@@ -19,7 +20,7 @@ from colonnade.persistence.store import (
 )
 from colonnade.persistence.unit import ChainId, Deliver, Publish
 
-__all__ = ["Pages", "PostgresInbox", "PostgresOutbox", "PostgresTimers", "answers_of", "deferrals_of"]
+__all__ = ["Pages", "PostgresAnswers", "PostgresInbox", "PostgresOutbox", "PostgresTimers", "deferrals_of"]
 
 _LAST_SIGN = "\U0010ffff"
 
@@ -282,13 +283,22 @@ class PostgresTimers:
         return [name for (name,) in await self._pages.all(sql, max(after, prefix), prefix + _LAST_SIGN, limit)]
 
 
-async def answers_of(pages: Pages, scopes: Sequence[str]) -> dict[str, StoredAnswer]:
-    """The answers kept for idempotent requests, by scope."""
-    sql = pages.on("SELECT scope, fingerprint, response FROM {s}.answers WHERE scope = ANY ($1)")
-    return {
-        scope: StoredAnswer(fingerprint, response)
-        for scope, fingerprint, response in await pages.all(sql, list(scopes))
-    }
+class PostgresAnswers:
+    """The answers kept for idempotent requests."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._kept = pages.on("SELECT scope, fingerprint, response FROM {s}.answers WHERE scope = ANY ($1)")
+        self._reads = Together(self._of_each)
+
+    async def of(self, scopes: Sequence[str]) -> Mapping[str, StoredAnswer]:
+        """Those kept for `scopes`."""
+        return await self._reads.ask(scopes)
+
+    async def _of_each(self, asked: Sequence[Sequence[str]]) -> Sequence[Mapping[str, StoredAnswer]]:
+        rows = await self._pages.all(self._kept, [scope for scopes in asked for scope in scopes])
+        kept = {scope: StoredAnswer(fingerprint, response) for scope, fingerprint, response in rows}
+        return [{scope: kept[scope] for scope in scopes if scope in kept} for scopes in asked]
 
 
 async def deferrals_of(pages: Pages, key: str) -> list[Deferral]:

@@ -23,10 +23,10 @@ from colonnade.persistence.postgres.replica import PostgresReplica
 from colonnade.persistence.postgres.room import check_room
 from colonnade.persistence.postgres.rows import (
     Pages,
+    PostgresAnswers,
     PostgresInbox,
     PostgresOutbox,
     PostgresTimers,
-    answers_of,
     deferrals_of,
 )
 from colonnade.persistence.postgres.schema import Identity, identify, make
@@ -127,6 +127,7 @@ class PostgresStore:
         self.outbox = PostgresOutbox(pages)
         self.inbox = PostgresInbox(pages)
         self.timers = PostgresTimers(pages)
+        self._answers = PostgresAnswers(pages)
         self._beside = connections.writers[-1]
         self.leases = PostgresLeases(self._beside, pages, self.name, schema, self._committed)
         self.versions = PostgresVersions(self._beside, self.name, schema, instance)
@@ -219,7 +220,7 @@ class PostgresStore:
 
     async def answers(self, *scopes: str) -> Mapping[str, StoredAnswer]:
         """The answers kept for idempotent requests, by scope."""
-        return await answers_of(self._pages, scopes)
+        return await self._answers.of(scopes)
 
     async def deferrals(self, key: str) -> Sequence[Deferral]:
         """All who wait under `key`, in the order of `reply_to` and `reply_key`."""
