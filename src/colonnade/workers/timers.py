@@ -55,13 +55,14 @@ class Timers:
             if not self._clocks.agree():
                 await self._world.sleep(_LOOK_EVERY_SECONDS)
                 continue
+            next_due = await self._store.timers.next_due()
+            if next_due is None or next_due > self._world.clock.micros():
+                await self._waking.wait(next_due)
+                continue
             due = await self._store.timers.due(self._world.clock.micros(), PAGE_TIMERS)
-            if due:
-                async with asyncio.TaskGroup() as firing:  # beside each other, so that they are committed together
-                    for timer in due:
-                        firing.create_task(self._fire(timer))
-            else:
-                await self._waking.wait(await self._store.timers.next_due())
+            async with asyncio.TaskGroup() as firing:  # beside each other, so that they are committed together
+                for timer in due:
+                    firing.create_task(self._fire(timer))
 
     async def _fire(self, timer: DueTimer) -> None:
         # Only the timer that was read: it may have been disarmed, set anew or fired by another process meanwhile
