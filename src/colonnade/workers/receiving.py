@@ -26,6 +26,10 @@ __all__ = ["BACKLOG_LIMIT", "HOLE_SECONDS", "Inbox", "OtherTenants", "Refetch"]
 BACKLOG_LIMIT = 50_000
 """With more unhandled messages than this a service takes no more in, until half of them are done."""
 
+ROOM_SHARE = 8
+"""Of the room that is left, this part may be filled before it is counted again what waits, which takes the longer the
+more there is: a message may be for several consumers, and other instances take some in too."""
+
 HOLE_SECONDS = 10.0
 """For how long a message may be missing before it is fetched from its producer, and told as a health state."""
 
@@ -103,6 +107,8 @@ class Inbox:
         self._succession = (
             Succession(service, store, world, histories, self._forget_chains) if histories is not None else None
         )
+        self._room = self._uncounted = 0
+        """So many messages may come before it is counted again what waits, and so many have come since it was."""
 
     def health(self) -> Sequence[HealthState]:
         """Holes in chains, and a backlog that keeps messages out."""
@@ -142,8 +148,9 @@ class Inbox:
         await self._receive(cast(Sequence[Carried], messages))
 
     async def _receive(self, messages: Sequence[Carried]) -> None:
-        if self._full or await self._store.inbox.unhandled() > self._backlog_limit:
+        if self._full or self._uncounted + len(messages) > self._room:
             await self._wait_for_room()
+        self._uncounted += len(messages)
         try:
             await self._take_over(await self._sorted_out(messages))
         except MarkMoved:
@@ -239,12 +246,17 @@ class Inbox:
         return (self._flow(_flow_of(chain)).chains or {}).get(chain)
 
     async def _wait_for_room(self) -> None:
-        if not self._full and await self._movable() <= self._backlog_limit:
+        if not self._full and await self._has_room():
             return
         self._full = True
         while self._full:
             await self._world.sleep(_LOOK_EVERY_SECONDS)
             await self._look_for_room()
+
+    async def _has_room(self) -> bool:
+        unhandled = await self._store.inbox.unhandled()
+        self._room, self._uncounted = (self._backlog_limit - unhandled) // ROOM_SHARE, 0
+        return unhandled <= self._backlog_limit or await self._movable() <= self._backlog_limit
 
     async def _look_for_room(self) -> None:
         if await self._movable() <= self._backlog_limit // 2:
