@@ -109,7 +109,7 @@ class Relay:
                     lane.offer(row)
                 if page:
                     self._offered = page[-1].seq
-                else:
+                if len(page) < PAGE_ROWS:
                     await self._waking.wait()
 
     def _lane(self, topic: str, marks: dict[tuple[str, int], int]) -> Lane:
