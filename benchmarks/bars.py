@@ -7,7 +7,7 @@ from typing import Self
 
 from benchmarks.measuring import Measured
 
-__all__ = ["BENCHMARKS", "Bar", "Benchmark", "Figures"]
+__all__ = ["BENCHMARKS", "Bar", "Benchmark", "Figures", "known"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def _against(ours: str, peer: str, named: str, at_least: float | None) -> list[B
     ]
 
 
-def _known(figure: float | None) -> float:
+def known(figure: float | None) -> float:
+    """A figure that was measured."""
     if figure is None:
         raise ValueError("a bar is set on a figure that was not measured")
     return figure
@@ -174,11 +175,9 @@ BENCHMARKS = [
         [
             Bar("orders through the saga", "/s", lambda of: of["grocer"].per_second, None, True),
             Bar("CPU of an order", "ms", lambda of: of["grocer"].cpu_us / 1000, 6, False),
-            Bar("memory of the host", "MB", lambda of: _known(of["grocer"].peak_mb), 150, False),
-            Bar("p99 of POST", "ms", lambda of: _known(of["grocer"].p99_ms), 50, False),
-            Bar(
-                "p99 of POST, rebuilding", "ms", lambda of: _known(of["grocer, a rebuild beside it"].p99_ms), 50, False
-            ),
+            Bar("memory of the host", "MB", lambda of: known(of["grocer"].peak_mb), 150, False),
+            Bar("p99 of POST", "ms", lambda of: known(of["grocer"].p99_ms), 50, False),
+            Bar("p99 of POST, rebuilding", "ms", lambda of: known(of["grocer, a rebuild beside it"].p99_ms), 50, False),
         ],
     ),
     Benchmark(
@@ -248,7 +247,7 @@ BENCHMARKS = [
         [
             _against("colonnade", "bare nats-py", "bare nats-py", 0.3)[0],
             Bar("CPU of a message", "us", lambda of: of["colonnade"].cpu_us, 600, False),
-            Bar("p50 at low load", "ms", lambda of: _known(of["colonnade, a message every 20 ms"].p50_ms), 15, False),
+            Bar("p50 at low load", "ms", lambda of: known(of["colonnade, a message every 20 ms"].p50_ms), 15, False),
         ],
     ),
     Benchmark(

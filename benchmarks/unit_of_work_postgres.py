@@ -76,6 +76,25 @@ class ReserveHandler:
         self.stocks.add(stock)
 
 
+class Receive(Command):
+    """Begin the streams of these products, each with so many events."""
+
+    product_ids: list[UUID]
+    events: int
+
+
+@dataclass(frozen=True)
+class ReceiveHandler:
+    stocks: Repository[Stock]
+
+    async def __call__(self, command: Receive) -> None:
+        for product_id in command.product_ids:
+            stock = Stock(product_id)
+            for _ in range(command.events):
+                stock.reserve(ORDER, 1)
+            self.stocks.add(stock)
+
+
 class TellCustomer(Subscriber[Reserved]):
     async def on(self, event: Reserved, delivery: Delivery) -> None:
         raise AssertionError("nobody relays here")
@@ -85,10 +104,10 @@ contracts = ModuleType("contracts")
 Reserved.__module__ = contracts.__name__
 contracts.Reserved = Reserved  # type: ignore[attr-defined]
 
-shop = System(
-    "bench",
-    [Service("shop", contracts=contracts, handlers=[ReserveHandler]), Service("ordering", subscribers=[TellCustomer])],
-)
+own = Service("shop", contracts=contracts, handlers=[ReserveHandler, ReceiveHandler])
+shop = System("bench", [own, Service("ordering", subscribers=[TellCustomer])])
+unheard = System("bench", [own])
+"""Nobody listens, and nothing goes to the outbox."""
 
 
 async def measure(tasks: int, events: int) -> Measured:
@@ -109,7 +128,7 @@ def reservation(number: int, events: int) -> Reserve:
 
 
 @asynccontextmanager
-async def running(url: str) -> AsyncIterator[RunningSystem]:
+async def running(url: str, system: System = shop) -> AsyncIterator[RunningSystem]:
     """The service on the database at `url`, without what works in its background."""
     world = real_world()
 
@@ -118,7 +137,7 @@ async def running(url: str) -> AsyncIterator[RunningSystem]:
 
     with tempfile.TemporaryDirectory() as data:
         engines = replace(embedded_engines(DataDirectory(Path(data)), world), open_store=open_store)
-        runtime = await build(shop, engines, world, only={"shop"})
+        runtime = await build(system, engines, world, only={"shop"})
         try:
             yield RunningSystem(runtime)
         finally:
