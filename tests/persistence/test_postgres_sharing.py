@@ -11,6 +11,7 @@ import pytest
 
 from colonnade.persistence.postgres import PostgresStore, open_postgres_store
 from colonnade.persistence.postgres.connections import CONNECTIONS
+from colonnade.persistence.postgres.notices import ANSWER_SECONDS
 from colonnade.persistence.store import StoreFailed, Touched, VersionConflict
 from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
@@ -168,3 +169,28 @@ async def test_who_holds_readers_back_is_named(postgres: PostgresServer) -> None
             await connection.close()
         assert await second.log.held() is None
         assert len(await second.log.read()) == 2
+
+
+async def test_who_is_alone_tells_nobody(postgres: PostgresServer) -> None:
+    """When nobody has answered for a while there is nobody to be told of commits; who comes later is told of all."""
+    async with two(postgres.url()) as (first, second):
+        schema, words = second.name.partition("#")[2], list[str]()
+        await first.close()
+        await second.close()
+        connection = await asyncpg.connect(postgres.url())
+        await connection.add_listener(f"colonnade.{schema}", lambda *word: words.append(str(word[-1])))
+        alone = await open_postgres_store(postgres.url(), WORLD, schema=schema)
+        await WORLD.sleep(ANSWER_SECONDS)
+        await commit(alone, append("Sale/alone", 0))
+        other = await open_postgres_store(postgres.url(), WORLD, schema=schema)
+        told = asyncio.Event()
+        other.watch(lambda touched: told.set() if touched == Touched.TIMERS else None)
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while not told.is_set():
+                await commit(alone, ArmTimer("timer", 1, Deliver("subscriber:Till", "a", b"{}")))
+                await WORLD.sleep(0.05)
+        await other.close()
+        await alone.close()
+        await connection.close()
+        came = [number for number, word in enumerate(words) if word.endswith("has come")]
+        assert came[:2] == [0, 1], words  # between their coming nothing was told

@@ -1,7 +1,7 @@
 """What other processes have added to the same store: told by the database after their commits, else looked for.
 
 A notification inside a transaction would take a lock of the whole server; these are statements of their own, sent after
-commits, one for all commits of five milliseconds.
+commits, one for all commits of five milliseconds. Who is alone sends none: whoever comes says so, and is answered.
 """
 
 import asyncio
@@ -27,7 +27,12 @@ LOOK_SECONDS = 0.1
 LISTENING_LOOK_SECONDS = 1.0
 """How often while it is told: a notification may get lost with its connection."""
 
+ANSWER_SECONDS = 1.0
+"""Who has been answered by nobody for so long is alone. Who answers later looks at everything by itself."""
+
 _ALL = Touched.EVENTS | Touched.OUTBOX | Touched.INBOX | Touched.TIMERS | Touched.CHECKPOINTS | Touched.SHARES
+
+_COME = " has come"
 
 
 class Notices:
@@ -54,6 +59,9 @@ class Notices:
         self._tell = tell
         self._me = instance
         self._present = present
+        self._has_come = False
+        self._has_company = False
+        self._alone_from = 0.0
         self._unsent = 0
         self._sending: asyncio.Task[None] | None = None
         self._look = pages.on(
@@ -68,10 +76,26 @@ class Notices:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._keep_looking())]
         await self._listener.hear(self._channel, self._heard, self._listening_again)
+        self._come()
 
     def committed(self, touched: Touched) -> None:
-        """Let the other processes know."""
-        self._unsent |= touched.value
+        """Let the other processes know, where there may be some."""
+        if not self._is_alone:
+            self._unsent |= touched.value
+            self._send_soon()
+
+    @property
+    def _is_alone(self) -> bool:
+        if self._has_company or not self._listener.is_listening:
+            return False
+        return self._world.clock.monotonic() >= self._alone_from
+
+    def _come(self) -> None:
+        self._has_come = True
+        self._alone_from = self._world.clock.monotonic() + ANSWER_SECONDS
+        self._send_soon()
+
+    def _send_soon(self) -> None:
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send())
 
@@ -86,25 +110,36 @@ class Notices:
 
     async def _send(self) -> None:
         try:
-            while self._unsent:
-                touched, self._unsent = self._unsent, 0
+            while self._unsent or self._has_come:
+                word = f"{self._unsent} {self._me}{_COME if self._has_come else ''}"
+                self._unsent, self._has_come = 0, False
                 async with self._connections.reader() as connection:
-                    await connection.execute("SELECT pg_notify($1, $2)", self._channel, f"{touched} {self._me}")
+                    await connection.execute("SELECT pg_notify($1, $2)", self._channel, word)
                 if self._tasks[0].cancelling():
                     return
                 await self._world.sleep(SEND_SECONDS)
         except (StoreFailed, StoreClosed, *DRIVER_ERRORS):
-            self._unsent = 0  # others look for themselves
+            self._unsent, self._has_come = 0, False  # others look for themselves
+            self._has_company = True  # as far as is known
         finally:
             self._sending = None
 
     def _heard(self, payload: str) -> None:
         touched, _, sender = payload.partition(" ")
-        if sender != self._me and touched.isdecimal():
+        has_come = sender.endswith(_COME)
+        if sender.removesuffix(_COME) == self._me or not touched.isdecimal():
+            return
+        self._has_company = True
+        if has_come:
+            # Neither knew of the other: what either has committed meanwhile was told to nobody
+            self._tell(_ALL)
+            self.committed(_ALL)
+        else:
             self._tell(Touched(int(touched)) & _ALL)
 
     def _listening_again(self) -> None:
         self._tell(_ALL)  # whatever was told while nobody listened
+        self._come()
 
     async def _keep_looking(self) -> None:
         while True:
