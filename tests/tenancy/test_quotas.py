@@ -1,5 +1,6 @@
 """Quotas: what one tenant may take, and that the other does not feel it."""
 
+import asyncio
 import math
 from pathlib import Path
 from uuid import UUID
@@ -33,6 +34,30 @@ async def test_more_requests_than_the_quota_are_told_when_to_come() -> None:
     clock.advance(int(refused.headers["retry-after"]))
     assert await asked("acme") == 200
     assert (acme.entered, bolt.entered) == (4, 20)
+
+
+async def test_slow_requests_of_one_leave_room_for_the_other() -> None:
+    """Above its part of what is worked on at a time, one is told to come again; when some have ended, it may."""
+    acme, bolt = Room(is_open=False), Room()
+    door = TenantDoor({"acme": acme, "bolt": bolt}, Room(), {}, most=3)
+
+    async def asked(tenant: str) -> int:
+        return (await request(door, "GET", "/api/x", headers={"colonnade-tenant": tenant})).status
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        slow = [group.create_task(asked("acme")) for _ in range(3)]
+        for _ in slow:
+            await acme.came.acquire()
+        busy = await request(door, "GET", "/api/x", headers={"colonnade-tenant": "acme"})
+        assert (busy.status, busy.headers["retry-after"]) == (503, "1")
+        assert await asked("bolt") == 200
+        slow[0].cancel()
+        await asyncio.wait([slow.pop(0)])
+        waiting = group.create_task(asked("acme"))
+        await acme.came.acquire()
+        acme.open.set()
+        assert await waiting == 200
+    assert [each.result() for each in slow] == [200, 200]
 
 
 @given(st.integers(1, 5), st.lists(st.floats(0, 2, allow_nan=False), max_size=60))

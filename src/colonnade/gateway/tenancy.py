@@ -5,13 +5,16 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from colonnade.gateway.embedded import send_problem
+from colonnade.gateway.embedded import REQUESTS_IN_FLIGHT, send_problem
 from colonnade.observability.requests import TENANT
 from colonnade.presentation.problems import Problem
 from colonnade.security.rates import RateWindow
 from colonnade.security.tenants import TENANT_HEADER, is_tenant_name
 
 __all__ = ["TenantDoor"]
+
+MOST_OF_ONE = REQUESTS_IN_FLIGHT // 2
+"""There is always room for the others' requests, however slow those of one are."""
 
 _MISSING = "Say whose request this is: the header Colonnade-Tenant names the tenant, once."
 _MALFORMED = "What Colonnade-Tenant says is no name of a tenant; name one as it was given out."
@@ -20,13 +23,22 @@ _MALFORMED = "What Colonnade-Tenant says is no name of a tenant; name one as it 
 class TenantDoor:
     """Hands each request to the one of `apps` that is its tenant's, within the rate that it may come at.
 
-    What belongs to nobody in particular, the health of all, is `common`'s.
+    Of one tenant no more than `most` are worked on at a time. What belongs to nobody in particular, the health of all,
+    is `common`'s.
     """
 
-    def __init__(self, apps: Mapping[str, ASGIApp], common: ASGIApp, rates: Mapping[str, RateWindow]) -> None:
+    def __init__(
+        self,
+        apps: Mapping[str, ASGIApp],
+        common: ASGIApp,
+        rates: Mapping[str, RateWindow],
+        most: int = MOST_OF_ONE,
+    ) -> None:
         self._apps = apps
         self._common = common
         self._rates = rates
+        self._most = most
+        self._at_work = dict.fromkeys(apps, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -40,7 +52,11 @@ class TenantDoor:
         except Problem as problem:
             await send_problem(send, problem)
             return
-        await self._apps[tenant](scope, receive, send)
+        self._at_work[tenant] += 1
+        try:
+            await self._apps[tenant](scope, receive, send)
+        finally:
+            self._at_work[tenant] -= 1
 
     def _named(self, scope: Scope) -> str:
         given = [value for name, value in scope["headers"] if name == TENANT_HEADER]
@@ -54,6 +70,9 @@ class TenantDoor:
         return name
 
     def _let_in(self, tenant: str) -> None:
+        if self._at_work[tenant] >= self._most:
+            detail = f"{self._most} requests of {tenant} are being worked on; come again in a moment."
+            raise Problem(503, "colonnade.Busy", detail, headers=((b"retry-after", b"1"),))
         rate = self._rates.get(tenant)
         wait = rate.enter() if rate is not None else None
         if rate is not None and wait is not None:

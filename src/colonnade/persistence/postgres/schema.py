@@ -14,6 +14,13 @@ from colonnade.world import World
 
 __all__ = ["Identity", "UnfitSchema", "identify", "make"]
 
+_IS_THERE = """
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = $2
+    )
+"""
+
 _PARTS = ("tables", "histories", "log", "inbox", "effects", "shares")
 
 
@@ -56,7 +63,9 @@ async def identify(connection: Connection, schema: str, name: str) -> Identity:
 
 
 async def _is_there(connection: Connection, schema: str, table: str = "store") -> bool:
-    return await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".{table}') is not None
+    # The catalogue itself: a look by name, as of `to_regclass`, may know only what was before it waited for a lock
+    there: bool = await connection.fetchval(_IS_THERE, schema, table)
+    return there
 
 
 async def _make(connection: Connection, schema: str, world: World) -> None:
