@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from colonnade.persistence.postgres import PostgresStore, open_postgres_store
+from colonnade.persistence.postgres import PostgresStore, open_postgres_store, writer
 from colonnade.persistence.postgres.connections import CONNECTIONS
-from colonnade.persistence.postgres.notices import ANSWER_SECONDS
+from colonnade.persistence.postgres.notices import ANSWER_SECONDS, LOOK_SECONDS
 from colonnade.persistence.store import StoreFailed, Touched, VersionConflict
-from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish
+from colonnade.persistence.unit import Advance, ArmTimer, Deliver, Effect, Publish
+from colonnade.system.hosts.servers.ports import free_port
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.testing.conformance.store.database import append, commit
 from colonnade.world import real_world
@@ -45,6 +47,7 @@ WAKING: list[tuple[Effect, Touched]] = [
     (Publish("shop.events", "a", UUID(int=1), b"{}"), Touched.OUTBOX),
     (Deliver("subscriber:Till", "a", b"{}"), Touched.INBOX),
     (ArmTimer("timer", 1, Deliver("subscriber:Till", "a", b"{}")), Touched.TIMERS),
+    (Advance("Sales", 0, 1), Touched.CHECKPOINTS),
 ]
 
 
@@ -59,7 +62,7 @@ async def test_a_commit_is_told_to_the_other_processes(
         await hearing.until(touched)
 
 
-@pytest.mark.parametrize(("effect", "touched"), WAKING[:3], ids=[str(touched.name) for _, touched in WAKING[:3]])
+@pytest.mark.parametrize(("effect", "touched"), WAKING, ids=[str(touched.name) for _, touched in WAKING])
 async def test_what_nobody_told_is_looked_for(postgres: PostgresServer, effect: Effect, touched: Touched) -> None:
     """Though the listener's connection is cut again and again, what others added is noticed."""
     async with two(postgres.url()) as (first, second):
@@ -73,6 +76,29 @@ async def test_what_nobody_told_is_looked_for(postgres: PostgresServer, effect: 
             cutting.cancel()
             await asyncio.wait([cutting])
             await connection.close()
+
+
+async def test_who_hears_nothing_looks_ten_times_a_second(postgres: PostgresServer) -> None:
+    """So that without a listener half of all that others commit is seen within a tenth of a second."""
+    slept: list[float] = []
+    looked_enough = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if slept.count(LOOK_SECONDS) >= 3:
+            looked_enough.set()
+        await WORLD.sleep(seconds)
+
+    nobody = f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
+    schema = f"deaf_{WORLD.ids.new().hex}"
+    store = await open_postgres_store(postgres.url(), replace(WORLD, sleep=sleep), schema=schema, direct=nobody)
+    async with asyncio.timeout(WITHIN_SECONDS):
+        await looked_enough.wait()
+    await store.close()
+    assert LOOK_SECONDS / 2 <= 0.05
+    connection = await asyncpg.connect(postgres.url())
+    await connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
+    await connection.close()
 
 
 async def _cut(connection: Any) -> None:
@@ -111,8 +137,9 @@ async def test_units_that_want_each_other_s_rows_are_all_decided(postgres: Postg
             assert sum(isinstance(result, VersionConflict) for result in results) == 1
 
 
-async def test_a_server_that_was_killed_is_used_again() -> None:
+async def test_a_server_that_was_killed_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is away the store says so; what was acknowledged is there when it is back, and work goes on."""
+    monkeypatch.setattr(writer, "FIND_OUT_SECONDS", 0.5)
     with own_folder("killed") as folder:
         async with postgresql(folder, WORLD) as server:
             store = await open_postgres_store(server.url(), WORLD)

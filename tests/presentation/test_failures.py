@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 from structlog.testing import capture_logs
@@ -11,6 +12,8 @@ from structlog.testing import capture_logs
 from colonnade.application import insert
 from colonnade.messages import Command
 from colonnade.persistence import Tables
+from colonnade.persistence.store import Committed, OutcomeUnknown
+from colonnade.persistence.unit import Unit
 from colonnade.presentation import Api, Post
 from colonnade.system import Service, System
 from colonnade.testing import RunningSystem, running_system
@@ -74,3 +77,23 @@ async def test_a_database_that_cannot_write_now_is_503(system: RunningSystem) ->
     assert int(full.headers["retry-after"]) >= 1
     await store.define(["PRAGMA max_page_count = 1073741823"])
     assert (await system.request("POST", "/api/printing/labels", json=label)).status == 204
+
+
+async def test_a_commit_of_unknown_outcome_is_504(system: RunningSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told to come again without care; with the same key the request is answered by what was committed."""
+    store = system.runtime.services["printing"].store
+    commit = store.commit
+
+    async def unheard(unit: Unit) -> Committed:
+        await commit(unit)
+        raise OutcomeUnknown("printing", "the line went dead")
+
+    monkeypatch.setattr(store, "commit", unheard)
+    label, headers = {"text": "once"}, {"Idempotency-Key": "one"}
+    unknown = await system.request("POST", "/api/printing/labels", json=label, headers=headers)
+    assert (unknown.status, unknown.json()["type"]) == (504, "urn:problem:colonnade.OutcomeUnknown")
+    assert "retry-after" not in unknown.headers
+    assert "Idempotency-Key" in unknown.json()["detail"]
+    monkeypatch.undo()
+    again = await system.request("POST", "/api/printing/labels", json=label, headers=headers)
+    assert (again.status, again.headers["idempotency-replayed"]) == (204, "true")

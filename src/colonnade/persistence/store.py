@@ -32,6 +32,7 @@ __all__ = [
     "MessageTooLarge",
     "MissedRow",
     "NotParked",
+    "OutcomeUnknown",
     "OutboxRow",
     "ParkedMessage",
     "QueryFailed",
@@ -154,6 +155,16 @@ class StoreFailed(Exception):
 
     def __str__(self) -> str:
         return f"The store {self.store} failed: {self.reason}."
+
+
+class OutcomeUnknown(StoreFailed):
+    """The database went away while a unit was committed: it may have been kept, and may not. Nobody knows as yet."""
+
+    def __str__(self) -> str:
+        return (
+            f"The store {self.store} went away while it committed, and whether it has is not known ({self.reason}); "
+            "ask again with the same Idempotency-Key, or look before you do it once more."
+        )
 
 
 class StoreClosed(Exception):
@@ -560,7 +571,8 @@ class Store(Protocol):
         """Commit all effects of `unit`, or none.
 
         Raises the `StoreConflict` that made it lose, `MissedRow`, `WriteFailed` or `MessageTooLarge` for a unit that
-        can not be written, `StoreFailed` for a database that can not write, `StoreClosed`. Units that wait at the same
+        can not be written, `StoreFailed` for a database that can not write, `StoreClosed`: then nothing was committed.
+        Only `OutcomeUnknown` leaves that open. Units that wait at the same
         time are committed together; one that is refused harms no other. Cancelling the caller never cancels a commit.
         """
 

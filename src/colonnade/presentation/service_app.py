@@ -20,7 +20,14 @@ from colonnade.observability.traceparent import TraceParent
 from colonnade.persistence.execution import Outcome, Refused
 from colonnade.persistence.quotas import QuotaReached
 from colonnade.persistence.reads import StaleRead, required_position
-from colonnade.persistence.store import AlreadyAnswered, StoredAnswer, StoreFailed, VersionConflict, WriteFailed
+from colonnade.persistence.store import (
+    AlreadyAnswered,
+    OutcomeUnknown,
+    StoredAnswer,
+    StoreFailed,
+    VersionConflict,
+    WriteFailed,
+)
 from colonnade.persistence.unit import Answer, Effect
 from colonnade.presentation.binding import BodyBinding, QueryBinding
 from colonnade.presentation.bodies import BODY_LIMIT_BYTES, read_body, too_large
@@ -320,6 +327,9 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(409, "colonnade.VersionConflict", str(error), fields=fields)
         case TimeoutError():
             return Problem(504, "colonnade.DeadlinePassed", "There was no answer within the time given; try again.")
+        case OutcomeUnknown():
+            # Nobody is told to come again: without a key it might be done twice
+            return Problem(504, "colonnade.OutcomeUnknown", str(error))
         case _:
             retry = ((b"retry-after", str(RETRY_AFTER_SECONDS).encode()),)
             return Problem(503, f"colonnade.{type(error).__name__}", str(error), headers=retry)

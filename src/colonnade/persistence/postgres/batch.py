@@ -68,9 +68,11 @@ _DRAWING = frozenset({"append_events", "publish_messages"})
 
 
 @cache
-def _call(schema: str, names: tuple[str, ...], *, newest: bool) -> str:
+def _call(schema: str, names: tuple[str, ...], *, newest: bool, numbered: bool) -> str:
     # Nested, since the arguments of a function are there before it runs: the order is certain
     call, number = f'"{schema}".begin_units($1)', 1
+    if numbered:
+        call, number = f'"{schema}".begin_batch($1, $2, $3)', 3
     for name in names:
         arguments = [f"${number + place + 1}" for place in range(_FUNCTIONS[name])]
         number += len(arguments)
@@ -152,14 +154,17 @@ class Batch:
         """Whether there is nothing to be called."""
         return not self._columns
 
-    def statement(self, lock_milliseconds: int) -> tuple[str, list[Any]]:
-        """The statement and its arguments; it returns positions for `position_of`."""
+    def statement(self, lock_milliseconds: int, mark: tuple[bytes, int] | None = None) -> tuple[str, list[Any]]:
+        """The statement and its arguments; it returns positions for `position_of`.
+
+        `mark` is the writer, and the number of the batch, where this is all of it.
+        """
         columns = self._columns
         names = tuple(sorted(columns, key=_PLACES.__getitem__))
-        arguments: list[Any] = [lock_milliseconds]
+        arguments: list[Any] = [lock_milliseconds] if mark is None else [lock_milliseconds, *mark]
         for name in names:
             arguments += columns[name]
-        return _call(self._schema, names, newest="append_events" not in columns), arguments
+        return _call(self._schema, names, newest="append_events" not in columns, numbered=mark is not None), arguments
 
     def split(self) -> tuple["Batch", "Batch"]:
         """What checks and changes, and what draws positions: for SQL to be run between the two."""

@@ -28,6 +28,7 @@ __all__ = [
     "connect",
     "end",
     "name_of",
+    "roll_back",
     "settings_of",
 ]
 
@@ -40,6 +41,7 @@ QUERYING = 3
 """So many readers answer queries at the same time: one is always left for the store's own pages."""
 
 CONNECT_SECONDS = 10.0
+ROLL_BACK_SECONDS = 10.0
 _STATEMENTS_CACHED = 500
 
 
@@ -155,6 +157,10 @@ class Link:
                 if not _is_told_by_server(error.__cause__ or error):
                     await _end_statement(connection)
                 raise
+
+    async def made_anew(self) -> Connection:
+        """The connection after one that broke, for who holds it; raises `StoreFailed`."""
+        return await self._connected()
 
     async def _connected(self) -> Connection:
         if self._closed:
@@ -281,6 +287,20 @@ async def connect(
         "uuid", schema="pg_catalog", encoder=_sixteen, decoder=uuid_of, format="binary"
     )
     return connection
+
+
+async def roll_back(connection: Connection) -> None:
+    """End a transaction that failed or was given up; a connection that does not do so soon is of no use any more."""
+    if connection.is_closed():
+        return
+    try:
+        async with asyncio.timeout(ROLL_BACK_SECONDS):
+            await connection.execute("ROLLBACK")
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+    except DRIVER_ERRORS:
+        connection.terminate()  # what the server does with a transaction whose client has gone
 
 
 async def end(connection: Connection) -> None:

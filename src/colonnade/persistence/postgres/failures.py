@@ -23,7 +23,7 @@ from colonnade.persistence.store import (
 )
 from colonnade.persistence.unit import ChainId
 
-__all__ = ["DRIVER_ERRORS", "Busy", "Lost", "query_failure", "write_failure"]
+__all__ = ["DRIVER_ERRORS", "Broken", "Busy", "Lost", "query_failure", "write_failure"]
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, TypeError, TimeoutError)
 """What a statement raises: the server, the driver, the connection, or a value that cannot be put on the wire."""
@@ -44,6 +44,10 @@ class Lost(Exception):
 
 class Busy(StoreFailed):
     """Rows were locked by others for too long; it can be tried again."""
+
+
+class Broken(StoreFailed):
+    """The connection broke, and it is certain that nothing was committed; it can be tried again."""
 
 
 _Build = Callable[[list[Any]], StoreConflict]

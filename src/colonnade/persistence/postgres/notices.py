@@ -5,7 +5,8 @@ commits, one for all commits of five milliseconds. Who is alone sends none: whoe
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS
@@ -35,6 +36,22 @@ _ALL = Touched.EVENTS | Touched.OUTBOX | Touched.INBOX | Touched.TIMERS | Touche
 _COME = " has come"
 
 
+# Whoever arms a timer or moves a checkpoint draws no number from a sequence, but commits
+_LOOK = """
+    SELECT (SELECT last_value FROM {s}.positions), (SELECT last_value FROM {s}.inbox_rows),
+        (SELECT coalesce(sum(w.batch), 0)::bigint FROM {s}.writers w WHERE w.id <> ALL ($1::uuid[])),
+        {s}.is_continued()
+"""
+
+
+class _Added(NamedTuple):
+    """What others have added, at least."""
+
+    positions: int
+    rows: int
+    batches: int
+
+
 class Notices:
     """Sends, listens, and looks."""
 
@@ -45,6 +62,7 @@ class Notices:
         connections: Connections,
         pages: Pages,
         drawn: Drawn,
+        own_writers: Sequence[bytes],
         world: World,
         tell: Callable[[Touched], None],
         instance: str,
@@ -64,15 +82,14 @@ class Notices:
         self._alone_from = 0.0
         self._unsent = 0
         self._sending: asyncio.Task[None] | None = None
-        self._look = pages.on(
-            "SELECT (SELECT last_value FROM {s}.positions), (SELECT last_value FROM {s}.inbox_rows), {s}.is_continued()"
-        )
-        self._known = (0, 0)
+        self._own_writers = list(own_writers)
+        self._look = pages.on(_LOOK)
+        self._known = _Added(0, 0, 0)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Listen and look from now on; returns when it listens, or could not. Raises `StoreFailed`."""
-        self._known = await self._drawn_by_others()
+        self._known = await self._added_by_others()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._keep_looking())]
         await self._listener.hear(self._channel, self._heard, self._listening_again)
@@ -145,21 +162,23 @@ class Notices:
         while True:
             await self._world.sleep(LISTENING_LOOK_SECONDS if self._listener.is_listening else LOOK_SECONDS)
             try:
-                positions, rows = await self._drawn_by_others()
+                added = await self._added_by_others()
             except StoreFailed:
                 continue  # told by whoever needs the store
-            known_positions, known_rows = self._known
+            known = self._known
             touched = Touched(0)
-            if positions > known_positions:
+            if added.positions > known.positions:
                 touched |= Touched.EVENTS | Touched.OUTBOX
-            if rows > known_rows:
+            if added.rows > known.rows:
                 touched |= Touched.INBOX
-            self._known = max(positions, known_positions), max(rows, known_rows)
+            if added.batches != known.batches:
+                touched |= Touched.TIMERS | Touched.CHECKPOINTS
+            self._known = _Added(max(added.positions, known.positions), max(added.rows, known.rows), added.batches)
             if touched:
                 self._tell(touched)
 
-    async def _drawn_by_others(self) -> tuple[int, int]:
-        """How many positions and rows others have drawn, at least: one's own are counted before they are drawn."""
-        ((positions, rows, continued),) = await self._pages.all(self._look)
+    async def _added_by_others(self) -> _Added:
+        """Of positions and rows at least so many: one's own are counted before they are drawn."""
+        ((positions, rows, batches, continued),) = await self._pages.all(self._look, self._own_writers)
         self._present.seen(continued=continued)  # behind a pooler the server is another one and the connection is not
-        return positions - self._drawn.positions, rows - self._drawn.rows
+        return _Added(positions - self._drawn.positions, rows - self._drawn.rows, batches)

@@ -1,6 +1,5 @@
 """What lies in a store, a page at a time, each one statement and so one consistent state."""
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
@@ -38,13 +37,14 @@ class Pages:
 
     async def all(self, sql: str, *values: Any) -> Sequence[Any]:
         """All rows; raises `StoreFailed`, `StoreClosed`."""
-        async with self._connections.reader() as connection:
-            try:
-                return await connection.fetch(sql, *values)
-            except asyncio.CancelledError:
-                raise
-            except DRIVER_ERRORS as error:
-                raise write_failure(self._connections.name, error) from error
+        for again in (True, False):
+            async with self._connections.reader() as connection:
+                try:
+                    return await connection.fetch(sql, *values)
+                except DRIVER_ERRORS as error:
+                    if not (again and connection.is_closed()):
+                        raise write_failure(self._connections.name, error) from error
+        raise AssertionError("the second try returns or raises")
 
     async def value(self, sql: str, *values: Any) -> Any:
         """The first row's first value, or None; raises `StoreFailed`, `StoreClosed`."""

@@ -1,6 +1,7 @@
 """How the tables of a store are made, told from others, and checked."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from importlib.resources import files
 from typing import NamedTuple
 from uuid import UUID
@@ -12,7 +13,9 @@ from colonnade.persistence.postgres.versions import BEGIN_LINE, OWN_LINE
 from colonnade.persistence.store import StoreFailed
 from colonnade.world import World
 
-__all__ = ["Identity", "UnfitSchema", "identify", "make"]
+__all__ = ["Identity", "UnfitSchema", "forget_writers", "identify", "make"]
+
+WRITERS_KEPT_DAYS = 1
 
 _IS_THERE = """
     SELECT EXISTS (
@@ -48,6 +51,12 @@ async def make(connection: Connection, schema: str, world: World) -> None:
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"colonnade {schema}")
         if not await _is_there(connection, schema):
             await _make(connection, schema, world)
+
+
+async def forget_writers(connection: Connection, schema: str) -> None:
+    """Forget those who have committed nothing for so long that nobody asks what came of their last batch."""
+    days = timedelta(days=WRITERS_KEPT_DAYS)
+    await connection.execute(f'DELETE FROM "{schema}".writers WHERE used < now() - $1::interval', days)
 
 
 async def identify(connection: Connection, schema: str, name: str) -> Identity:

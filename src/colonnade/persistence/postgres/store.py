@@ -9,7 +9,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.coalescing import Coalescer
 from colonnade.persistence.migrations.versions import check_code
-from colonnade.persistence.postgres.connections import Connection, Connections, name_of
+from colonnade.persistence.postgres.connections import Connection, Connections, name_of, roll_back
 from colonnade.persistence.postgres.dialect import postgres_dialect
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure, write_failure
 from colonnade.persistence.postgres.histories import HistoryEnded, Present, continue_history
@@ -29,7 +29,7 @@ from colonnade.persistence.postgres.rows import (
     PostgresTimers,
     deferrals_of,
 )
-from colonnade.persistence.postgres.schema import Identity, identify, make
+from colonnade.persistence.postgres.schema import Identity, forget_writers, identify, make
 from colonnade.persistence.postgres.versions import OWN_LINE, PostgresVersions, version_of
 from colonnade.persistence.postgres.writer import Drawn, PostgresWriter
 from colonnade.persistence.store import Committed, Deferral, StoreClosed, StoredAnswer, StoreFailed, Touched
@@ -79,6 +79,8 @@ async def open_postgres_store(
                 identity = await identify(connection, schema, connections.name)
                 own = await version_of(connection, schema, OWN_LINE.name)
                 check_code(connections.name, OWN_LINE.name, OWN_LINE.code, own)
+                if not read_only:
+                    await forget_writers(connection, schema)
             except DRIVER_ERRORS as error:
                 raise write_failure(connections.name, error) from error
     except BaseException:
@@ -137,8 +139,15 @@ class PostgresStore:
             self.replica = PostgresReplica(replica, schema, instance, pages, lambda: self.history, world)
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
-        self._notices = Notices(listener, schema, connections, pages, drawn, world, self._notify, instance, present)
-        writers = [PostgresWriter(link, self.name, schema, self.partitions, drawn) for link in connections.writers]
+        writers = [
+            PostgresWriter(link, self.name, schema, self.partitions, drawn, world.ids.new(), world)
+            for link in connections.writers
+        ]
+        self._defining = writers[-1]
+        own = [writer.id.bytes for writer in writers]
+        self._notices = Notices(
+            listener, schema, connections, pages, drawn, own, world, self._notify, instance, present
+        )
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
 
     async def listen(self) -> None:
@@ -184,16 +193,7 @@ class PostgresStore:
 
     async def define(self, statements: Sequence[str]) -> None:
         """Run statements that change the read models' schema, all or none."""
-        await asyncio.shield(asyncio.ensure_future(self._define(statements)))
-
-    async def _define(self, statements: Sequence[str]) -> None:
-        async with self._beside.held() as connection:
-            try:
-                async with connection.transaction():
-                    for statement in statements:
-                        await connection.execute(statement)
-            except DRIVER_ERRORS as error:
-                raise write_failure(self.name, error) from error
+        await asyncio.shield(asyncio.ensure_future(self._defining.define(statements)))
 
     async def prune(self, now: int, limit: int) -> int:
         """Delete up to `limit` relayed messages and as many expired answers; how many rows went."""
@@ -201,11 +201,30 @@ class PostgresStore:
 
     async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Rows]:
         """The rows of each statement, all read from one consistent state; raises `QueryFailed`."""
-        async with self._connections.query_reader() as connection:
-            if len(statements) == 1 and not self._connections.pooled:  # it sees one state by itself, and only reads
-                return [await self._rows(connection, *statements[0])]
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                return [await self._rows(connection, sql, values) for sql, values in statements]
+        for again in (True, False):
+            async with self._connections.query_reader() as connection:
+                try:
+                    return await self._read(connection, statements)
+                except (StoreFailed, *DRIVER_ERRORS) as error:
+                    if again and connection.is_closed():
+                        continue
+                    if isinstance(error, StoreFailed):
+                        raise
+                    raise query_failure(self.name, statements[-1][0], error) from error
+        raise AssertionError("the second try returns or raises")
+
+    async def _read(self, connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Rows]:
+        if len(statements) == 1 and not self._connections.pooled:  # it sees one state by itself, and only reads
+            return [await self._rows(connection, *statements[0])]
+        try:
+            # In so many words: the driver loses count of a transaction whose beginning was cancelled
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            rows = [await self._rows(connection, sql, values) for sql, values in statements]
+            await connection.execute("COMMIT")
+        except BaseException:
+            await roll_back(connection)
+            raise
+        return rows
 
     async def _rows(self, connection: Connection, sql: str, values: Sequence[Any]) -> Rows:
         try:

@@ -1,17 +1,27 @@
 """Writes batches of units on one connection: one statement a batch, one transaction."""
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 from colonnade.persistence.coalescing import Written
 from colonnade.persistence.postgres.batch import Batch
-from colonnade.persistence.postgres.connections import Connection, Link
-from colonnade.persistence.postgres.failures import DRIVER_ERRORS, Busy, Lost, write_failure
+from colonnade.persistence.postgres.connections import Connection, Link, roll_back
+from colonnade.persistence.postgres.failures import DRIVER_ERRORS, Broken, Busy, Lost, write_failure
+from colonnade.persistence.postgres.histories import HistoryEnded
 from colonnade.persistence.postgres.sealing import Candidate, candidate, seal
 from colonnade.persistence.sizes import check_size
-from colonnade.persistence.store import Committed, MessageTooLarge, MissedRow, Touched, WriteFailed
+from colonnade.persistence.store import (
+    Committed,
+    MessageTooLarge,
+    MissedRow,
+    OutcomeUnknown,
+    StoreFailed,
+    Touched,
+    WriteFailed,
+)
 from colonnade.persistence.unit import Unit, Write, WriteMany
+from colonnade.world import World
 
 __all__ = ["Drawn", "PostgresWriter"]
 
@@ -21,7 +31,12 @@ TOGETHER_MILLISECONDS = 50
 ALONE_MILLISECONDS = 5_000
 
 TRIES = 3
-"""How often a unit is tried that others keep from its rows."""
+"""How often a unit is tried that others keep from its rows, or whose connection broke before it was committed."""
+
+FIND_OUT_SECONDS = 10.0
+"""How long it is tried to find out what came of a batch whose connection broke: a server that was killed is back."""
+
+FIND_OUT_AGAIN_SECONDS = 0.1
 
 
 class Drawn:
@@ -45,12 +60,19 @@ class Drawn:
 class PostgresWriter:
     """Seals units that do not meet into a batch. One that loses or is refused harms no other."""
 
-    def __init__(self, link: Link, store: str, schema: str, partitions: int, drawn: Drawn) -> None:
+    def __init__(
+        self, link: Link, store: str, schema: str, partitions: int, drawn: Drawn, id: UUID, world: World
+    ) -> None:
         self._link = link
         self._store = store
         self._schema = schema
         self._partitions = partitions
         self._drawn = drawn
+        self.id = id
+        self._world = world
+        self._number = 0
+        """Of the last batch; used by whoever holds the link."""
+        self._settle = f'SELECT "{schema}".settle_batch($1, $2)'
 
     async def write(self, batch: Sequence[Unit]) -> Written:
         """Commit the units of `batch` that lose against nobody; the result of each stands in its place."""
@@ -74,7 +96,7 @@ class PostgresWriter:
         """Write units that want no row of each other; what was added to."""
         if sealed[0].apart:
             return await self._alone(sealed[0], results)
-        rest = list(sealed)
+        rest, tries_left = list(sealed), TRIES
         while rest:
             batch = Batch(self._schema, self._partitions)
             try:
@@ -84,6 +106,12 @@ class PostgresWriter:
                 for number, conflict in lost.conflicts.items():
                     results[rest[number].place] = conflict
                 rest = [each for number, each in enumerate(rest) if number not in lost.conflicts]
+            except Broken as broken:
+                tries_left -= 1
+                if not tries_left:
+                    for each in rest:
+                        results[each.place] = broken
+                    return 0
             except (Busy, WriteFailed):
                 # Whose row was locked or refused is not known when all are written at once
                 touched = 0
@@ -111,8 +139,8 @@ class PostgresWriter:
                     position = await self._apart(one, batch)
             except Lost as lost:
                 (results[one.place],) = lost.conflicts.values()
-            except Busy as busy:
-                results[one.place] = busy
+            except (Busy, Broken) as again:
+                results[one.place] = again
                 if tries_left:
                     continue
             except Exception as error:
@@ -131,30 +159,96 @@ class PostgresWriter:
             raise write_failure(self._store, error) from error
 
     async def _run(self, batch: Batch, lock_milliseconds: int) -> Sequence[int]:
-        sql, arguments = batch.statement(lock_milliseconds)
         async with self._link.held() as connection:
+            self._number += 1
+            sql, arguments = batch.statement(lock_milliseconds, (self.id.bytes, self._number))
             self._drawn.add(batch)
             try:
                 drawn: Sequence[int] = await connection.fetchval(sql, *arguments)
             except DRIVER_ERRORS as error:
-                self._drawn.take_back(batch)
-                raise write_failure(self._store, error) from error
+                if not connection.is_closed():
+                    self._drawn.take_back(batch)
+                    raise write_failure(self._store, error) from error
+                end = await self._find_out(error)
+                if end is None:
+                    self._drawn.take_back(batch)
+                    raise Broken(self._store, _told(error)) from error
+                drawn = [end] * (batch.drawn + 1)
         return drawn
 
+    async def define(self, statements: Sequence[str]) -> None:
+        """Run statements that change tables, all or none; raises `WriteFailed`, `StoreFailed`."""
+
+        async def run(connection: Connection) -> None:
+            for statement in statements:
+                await connection.execute(statement)
+
+        for tries_left in reversed(range(TRIES)):
+            try:
+                async with self._link.held() as connection:
+                    return await self._in_transaction(connection, run, "")
+            except Broken:
+                if not tries_left:
+                    raise
+
     async def _apart(self, one: Candidate, batch: Batch) -> int:
+        position = 0
+
+        async def run(connection: Connection) -> None:
+            nonlocal position
+            steps = self._in_order if one.in_order else self._around_sql
+            position = await steps(connection, one.unit, batch)
+
         async with self._link.held() as connection:
             try:
-                await connection.execute(f"BEGIN; SET LOCAL lock_timeout = {ALONE_MILLISECONDS}")
-                steps = self._in_order if one.in_order else self._around_sql
-                position = await steps(connection, one.unit, batch)
-                await connection.execute("COMMIT")
-            except BaseException as error:
+                await self._in_transaction(connection, run, f"; SET LOCAL lock_timeout = {ALONE_MILLISECONDS}")
+            except OutcomeUnknown:
+                raise
+            except BaseException:
                 self._drawn.take_back(batch)
-                await self._roll_back(connection)
-                if isinstance(error, DRIVER_ERRORS):
-                    raise write_failure(self._store, error) from error
                 raise
         return position
+
+    async def _in_transaction(
+        self, connection: Connection, run: Callable[[Connection], Awaitable[None]], settings: str
+    ) -> None:
+        self._number += 1
+        mark = f"""SELECT "{self._schema}".mark_batch('{self.id}', {self._number})"""
+        committing = False
+        try:
+            await connection.execute(f"BEGIN{settings}; {mark}")
+            await run(connection)
+            committing = True
+            await connection.execute("COMMIT")
+        except DRIVER_ERRORS as error:
+            if not connection.is_closed():
+                await roll_back(connection)
+                raise write_failure(self._store, error) from error
+            if not committing or await self._find_out(error) is None:
+                raise Broken(self._store, _told(error)) from error
+        except BaseException:
+            await roll_back(connection)
+            raise
+
+    async def _find_out(self, broke: Exception) -> int | None:
+        """What came of the last batch, whose connection is gone: the log's end if it is committed; None if it never is.
+
+        Raises `OutcomeUnknown` where the database does not come back.
+        """
+        number = self._number
+        monotonic = self._world.clock.monotonic
+        deadline = monotonic() + FIND_OUT_SECONDS
+        while True:
+            try:
+                connection = await self._link.made_anew()
+                end: int | None = await connection.fetchval(self._settle, self.id.bytes, number)
+            except (StoreFailed, *DRIVER_ERRORS) as error:
+                if monotonic() >= deadline or isinstance(error, HistoryEnded):
+                    raise OutcomeUnknown(self._store, f"{_told(broke)}; then {_told(error)}") from error
+                await self._world.sleep(FIND_OUT_AGAIN_SECONDS)
+            else:
+                self._number = number + 1  # which the database has taken for the sake of refusing that one
+                return end
 
     async def _around_sql(self, connection: Connection, unit: Unit, batch: Batch) -> int:
         batch.add(unit)
@@ -189,14 +283,6 @@ class PostgresWriter:
             batch.touched |= step.touched
         return position if position is not None else drawn[-1]
 
-    async def _roll_back(self, connection: Connection) -> None:
-        if connection.is_closed():
-            return
-        try:
-            await asyncio.shield(connection.execute("ROLLBACK"))
-        except DRIVER_ERRORS:
-            connection.terminate()  # what the server does with a transaction whose client has gone
-
 
 async def _called(connection: Connection, batch: Batch) -> Sequence[int]:
     sql, arguments = batch.statement(ALONE_MILLISECONDS)
@@ -215,3 +301,7 @@ async def _write(connection: Connection, effect: Write | WriteMany) -> None:
         hits: Sequence[Any] = await connection.fetchmany(f"{effect.sql} RETURNING 1", effect.rows)
         if len(hits) < len(effect.rows):
             raise MissedRow(effect.sql)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -7,6 +7,42 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Say which batch is about to be committed. It is refused where it has been given up meanwhile.
+CREATE FUNCTION mark_batch(writer uuid, number bigint) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE writers w SET batch = number, used = now() WHERE w.id = writer AND w.batch < number;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO writers VALUES (writer, number, now()) ON CONFLICT (id) DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'batch % has been given up', number;
+    END IF;
+END $$;
+
+CREATE FUNCTION begin_batch(milliseconds integer, writer uuid, number bigint) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM mark_batch(writer, number);
+    RETURN begin_units(milliseconds);
+END $$;
+
+-- What came of a batch whose connection broke: the position of the last event if it was committed, else NULL, and then
+-- it never will be, though a server that has not noticed yet may still be at work on it. It waits for that.
+CREATE FUNCTION settle_batch(writer uuid, number bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    last bigint;
+BEGIN
+    INSERT INTO writers VALUES (writer, 0, now()) ON CONFLICT (id) DO NOTHING;
+    SELECT w.batch INTO last FROM writers w WHERE w.id = writer FOR UPDATE;
+    IF last = number THEN
+        RETURN (SELECT coalesce(max(e.position), 0) FROM events e);
+    END IF;
+    UPDATE writers w SET batch = greatest(last, number) + 1, used = now() WHERE w.id = writer;
+    RETURN NULL;
+END $$;
+
 -- The answer of a unit that adds no event.
 CREATE FUNCTION newest_position(before bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

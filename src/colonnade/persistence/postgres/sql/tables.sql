@@ -166,6 +166,12 @@ CREATE TABLE held_streams (
     PRIMARY KEY (build, stream)
 );
 
+-- One row a writing connection of an instance: the number of the last batch that it committed. Whoever lost a connection
+-- in the middle of a batch finds out here what came of it, and others see that something was committed.
+CREATE TABLE writers (
+    id uuid PRIMARY KEY, batch bigint NOT NULL, used timestamptz NOT NULL
+) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
 -- The service's tables that no projection owns, and the shape in which code of a version knows them
 CREATE TABLE own_tables (
     name text COLLATE "C" NOT NULL, version integer NOT NULL, shape text NOT NULL, PRIMARY KEY (name, version)
