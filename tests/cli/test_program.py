@@ -18,6 +18,9 @@ BASH = shutil.which("bash") or "bash"
 
 COMMANDS = {
     "up": (),
+    "scale": (),
+    "replace": (),
+    "migrate": (),
     "check": (),
     "routes": (),
     "topology": (),

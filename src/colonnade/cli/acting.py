@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import print_json
 from colonnade.cli.target import load_system
+from colonnade.persistence.migrations.line import InvalidMigration
 from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.persistence.store import StoreFailed
 from colonnade.system import InvalidSystem
@@ -44,6 +45,7 @@ _FAILURES = (
     NoStores,
     NotAStore,
     NewerStore,
+    InvalidMigration,
     StoreFailed,
     InvalidSystem,
     OperationFailed,

@@ -10,8 +10,9 @@ __all__ = ["app"]
 
 _COMMANDS = {
     "up": "Start a system in this process, its stores embedded.",
-    "scale": "Let a service of a fleet that runs have more or fewer instances.",
-    "replace": "Start the instances of a fleet that runs anew, one after the other.",
+    "scale": "Let a service of a fleet have more or fewer instances.",
+    "replace": "Start the instances of a fleet anew, one by one.",
+    "migrate": "Take the tables of services to the version of their code.",
     "check": "Check a system, and the borders in its code.",
     "routes": "List the HTTP endpoints of a system.",
     "topology": "Draw what the services of a system say to each other.",

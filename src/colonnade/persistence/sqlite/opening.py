@@ -7,16 +7,18 @@ from typing import Any
 
 import apsw
 
+from colonnade.persistence.migrations.versions import LineVersion, check_code
 from colonnade.persistence.partitions import PARTITIONS
 from colonnade.persistence.sqlite.decimals import add_decimals
 from colonnade.persistence.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
-from colonnade.persistence.sqlite.versions import BEGIN_LINE, OWN_LINE
+from colonnade.persistence.sqlite.versions import BEGIN_LINE, OWN_LINE, enter_line, version_of
 from colonnade.world import World
 
 __all__ = [
     "NewerStore",
     "NotAStore",
     "connect_beside",
+    "connect_to_migrate",
     "connect_to_read",
     "connect_to_write",
     "make_store",
@@ -83,8 +85,8 @@ def make_store(path: Path, world: World) -> None:
 
 
 def connect_to_read(path: Path) -> apsw.Connection:
-    """A connection that cannot write; raises `NotAStore` or `NewerStore`."""
-    return _checked(path, apsw.SQLITE_OPEN_READONLY, lambda connection: None)
+    """A connection that cannot write; raises `NotAStore`, `NewerStore`, `CodeTooOld` or `CodeTooNew`."""
+    return _checked(path, apsw.SQLITE_OPEN_READONLY, lambda connection: _check_line(connection, path))
 
 
 def connect_beside(path: Path) -> apsw.Connection:
@@ -95,18 +97,41 @@ def connect_beside(path: Path) -> apsw.Connection:
     """
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         return connect_to_read(path)
-    return _checked(path, apsw.SQLITE_OPEN_READWRITE, lambda connection: connection.execute("PRAGMA query_only = ON"))
+
+    def prepare(connection: apsw.Connection) -> None:
+        connection.execute("PRAGMA query_only = ON")
+        _check_line(connection, path)
+
+    return _checked(path, apsw.SQLITE_OPEN_READWRITE, prepare)
 
 
 def connect_to_write(path: Path) -> apsw.Connection:
-    """The one connection that writes; every commit is on the disk when it returns."""
+    """The one connection that writes; every commit is on the disk when it returns.
+
+    Colonnade's own tables are migrated first.
+    """
 
     def prepare(connection: apsw.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
         connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
+        enter_line(connection, path, OWN_LINE)
 
     return _checked(path, apsw.SQLITE_OPEN_READWRITE, prepare)
+
+
+def connect_to_migrate(path: Path, *, read_only: bool) -> apsw.Connection:
+    """A connection to a store whose tables may be of another version; one that writes makes commits durable."""
+
+    def prepare(connection: apsw.Connection) -> None:
+        connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA synchronous = FULL")
+
+    return _checked(path, apsw.SQLITE_OPEN_READWRITE, prepare)
+
+
+def _check_line(connection: apsw.Connection, path: Path) -> None:
+    version = version_of(connection, OWN_LINE) or 0
+    check_code(str(path), OWN_LINE.name, OWN_LINE.code, LineVersion(version, version, version))
 
 
 def meta_of(connection: apsw.Connection) -> dict[str, Any]:

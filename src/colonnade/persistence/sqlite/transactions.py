@@ -83,6 +83,22 @@ class Transactions:
                 raise
             return result
 
+    async def alone(self, work: Callable[[apsw.Connection], R]) -> R:
+        """What `work` does in transactions of its own, which may take long, while nobody else writes.
+
+        Raises as `run` does; it goes on though the caller be cancelled.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._alone(work)))
+
+    async def _alone(self, work: Callable[[apsw.Connection], R]) -> R:
+        async with self._turn:
+            if self._closed:
+                raise StoreClosed
+            try:
+                return await self._executor.submit(lambda: work(self.connection))
+            except DRIVER_ERRORS as error:
+                raise failed(self.path, error) from error
+
     async def close(self) -> None:
         """Close the file when the transaction at hand, if any, is done."""
         async with self._turn:

@@ -4,7 +4,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from colonnade.system.hosts.servers.child import ServerFailed
 
-__all__ = ["address_of", "make_database", "same_database"]
+__all__ = ["address_of", "find_database", "make_database", "same_database"]
 
 
 async def make_database(administrator: str, name: str, password: str) -> str:
@@ -53,6 +53,24 @@ def _who(url: str) -> str:
 
 def _where(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+async def find_database(administrator: str, name: str) -> str | None:
+    """The address of a database that `make_database` has made, for the administrator; None where there is none.
+
+    Raises `ServerFailed`.
+    """
+    import asyncpg
+
+    try:
+        connection = await asyncpg.connect(administrator, timeout=10)
+        try:
+            there = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name)
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        raise ServerFailed("PostgreSQL", f"it cannot be asked: {str(error) or type(error).__name__}") from error
+    return urlunsplit(urlsplit(administrator)._replace(path=f"/{quote(name, safe='')}")) if there else None
 
 
 def _quoted(name: str) -> str:

@@ -1,0 +1,1 @@
+"""A box office in two versions of its code, that run side by side."""
