@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from colonnade.system.hosts.servers.wheels import program
     from colonnade.world import real_world
 
-SAGAS, IN_FLIGHT, WARM = 200, 32, 32
+SAGAS, IN_FLIGHT, WARM = 100, 32, 32
 STEPS = ("reserve", "charge", "deliver")
 QUEUE = "fulfilment"
 INSERT = "INSERT INTO effects (order_id, step) VALUES ($1, $2)"
