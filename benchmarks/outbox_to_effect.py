@@ -22,7 +22,7 @@ import msgspec
 import uvloop
 
 from benchmarks.measuring import Measured, Stopwatch, children_cpu_seconds_of, tell
-from colonnade.brokers.broker import Broker, Carried
+from colonnade.brokers.broker import Broker
 from colonnade.brokers.nats import connect_to_nats
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
@@ -32,7 +32,7 @@ from colonnade.persistence.store import DueMessage, Store
 from colonnade.persistence.unit import Append, ChainId, Effect, Handled, NewEvent, Publish, Unit
 from colonnade.system.hosts.servers.nats import nats_server
 from colonnade.workers.receiving import Inbox
-from colonnade.workers.refetching import ChainEnd
+from colonnade.workers.refetching import ChainEnd, Refetched
 from colonnade.workers.relay import Relay
 from colonnade.workers.worker import Worker
 from colonnade.world import real_world
@@ -117,8 +117,8 @@ class Recording:
             self.done.set()
 
 
-async def _no_refetch(chain: ChainId, after: int) -> Sequence[Carried]:
-    return ()
+async def _no_refetch(chain: ChainId, after: int) -> Refetched:
+    return Refetched()
 
 
 async def _no_ends() -> Sequence[ChainEnd]:

@@ -17,7 +17,7 @@ from colonnade.persistence.unit import ChainId, Publish, Relayed, Unit
 from colonnade.presentation.balancing import Balancer
 from colonnade.presentation.upstream import NotReached, UpstreamFailed
 from colonnade.system.hosts.fleet.elsewhere import HttpElsewhere
-from colonnade.workers.refetching import ChainEnd
+from colonnade.workers.refetching import ChainEnd, Obstacle, Refetched
 from colonnade.workers.succession import Histories
 from colonnade.world import real_world
 from tests.fleet import library as lib
@@ -120,11 +120,13 @@ async def test_what_a_broker_lost_comes_from_its_producer(two: Library, tmp_path
     registry = FileRegistry(two.registry, WORLD.clock)
     elsewhere = HttpElsewhere(Balancer(registry), MessageCodec(two.shelf_runtime.codec.names), WORLD.clock)
     chain = ChainId("shelf", store.history, "shelf.events", rows[0].partition)
-    carried = await elsewhere.refetch(chain, rows[0].seq)
+    carried = (await elsewhere.refetch(chain, rows[0].seq)).messages
     assert [each.seq for each in carried] == [row.seq for row in rows[1:]]
     assert all(isinstance(each, Carried) for each in carried)
-    assert await elsewhere.refetch(ChainId("shelf", UUID(int=9), "shelf.events", 0), 0) == []
-    assert await elsewhere.refetch(ChainId("away", store.history, "shelf.events", 0), 0) == ()
+    other = ChainId("shelf", UUID(int=9), "shelf.events", 0)
+    assert await elsewhere.refetch(other, 0) == Refetched([], Obstacle.OTHER_HISTORY)
+    away = ChainId("away", store.history, "shelf.events", 0)
+    assert await elsewhere.refetch(away, 0) == Refetched(obstacle=Obstacle.AWAY)
     assert await elsewhere.histories("shelf") == Histories(store.history, {})
     assert await elsewhere.histories("away") is None
 

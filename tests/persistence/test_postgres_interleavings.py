@@ -157,7 +157,7 @@ async def test_nobody_who_was_overtaken_commits_after_that(play: Stage) -> None:
     """In all orders of a commit under a lease that has run out and another owner who takes it."""
     under = f"""
         SELECT publish_messages(hold_leases(NULL, ARRAY[0], ARRAY['relay'], ARRAY[1::bigint]), ARRAY['t'], ARRAY[1],
-            ARRAY['a'], ARRAY['{ID}'::uuid], ARRAY['{{}}'::bytea])
+            ARRAY['a'], ARRAY['{ID}'::uuid], ARRAY['{{}}'::bytea], ARRAY[1::bigint])
     """
     take = "UPDATE leases SET owner = 'b', epoch = epoch + 1 WHERE name = 'relay' AND expires = 0"
 

@@ -97,7 +97,7 @@ async def test_a_store_that_is_only_read_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ReadOnlyStore, match=sentence):
         await reader.define(["CREATE TABLE mine (a INTEGER)"])
     with pytest.raises(ReadOnlyStore, match=sentence):
-        await reader.prune(1, 1)
+        await reader.prune([], 1, 1)
     with pytest.raises(QueryFailed, match="readonly"):
         await reader.query([("DELETE FROM events", ())])
     assert (await reader.log.end(), await reader.inbox.unhandled()) == (1, 0)

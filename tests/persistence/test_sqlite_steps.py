@@ -8,7 +8,9 @@ import pytest
 
 from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
 from colonnade.persistence.sqlite.opening import connect_to_read
-from colonnade.persistence.sqlite.rows import Pages, SqliteInbox, SqliteLog, SqliteOutbox, SqliteTimers
+from colonnade.persistence.sqlite.outbox import SqliteOutbox
+from colonnade.persistence.sqlite.queries import SqliteQueries
+from colonnade.persistence.sqlite.rows import Pages, SqliteInbox, SqliteLog, SqliteTimers
 from colonnade.persistence.unit import Append, ArmTimer, Deliver, Effect, NewEvent, Park, Publish, Retry, Unit
 from colonnade.world import real_world
 
@@ -24,7 +26,7 @@ class Reading:
         self._connection = connect_to_read(path)
         pages = Pages(self._connection, path)
         self.log, self.inbox = SqliteLog(pages), SqliteInbox(pages, None)
-        self.outbox, self.timers = SqliteOutbox(pages), SqliteTimers(pages)
+        self.outbox, self.timers = SqliteOutbox(pages, SqliteQueries(path)), SqliteTimers(pages)
         self._steps = 0
 
     async def steps(self, read: Callable[["Reading"], Awaitable[object]]) -> int:

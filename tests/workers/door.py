@@ -11,7 +11,7 @@ from colonnade.persistence.sqlite import SqliteStore
 from colonnade.persistence.store import DueMessage
 from colonnade.persistence.unit import ChainId, Handled
 from colonnade.workers.receiving import Inbox
-from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
+from colonnade.workers.refetching import ChainEnd, Obstacle, Refetched, ends_of, from_outbox
 from colonnade.workers.succession import Histories
 from colonnade.world import World
 from tests.workers.hands import HandClock, commit, envelope, opened, world_of
@@ -47,6 +47,7 @@ class Door:
     limit: int = 50_000
     producer: SqliteStore | None = None
     kept_by_producer: Sequence[Carried] = ()
+    obstacle: Obstacle | None = None
     asked: list[tuple[ChainId, int]] = field(default_factory=list)
     told_by_producer: Sequence[ChainEnd] = ()
     asked_for_ends: int = 0
@@ -73,12 +74,12 @@ class Door:
     async def _histories(self, source: str) -> Histories | None:
         return self.told
 
-    async def _refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
+    async def _refetch(self, chain: ChainId, after: int) -> Refetched:
         self.asked.append((chain, after))
         if self.producer is not None:
             return await from_outbox(self.producer, chain, after)
         of_chain = [each for each in self.kept_by_producer if each.partition == chain.partition]
-        return [each for each in of_chain if each.seq > after]
+        return Refetched([each for each in of_chain if each.seq > after], self.obstacle)
 
     async def _ends(self) -> Sequence[ChainEnd]:
         self.asked_for_ends += 1

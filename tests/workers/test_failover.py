@@ -11,7 +11,7 @@ from colonnade.persistence.postgres import PostgresStore, open_postgres_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId, Handled, Publish
 from colonnade.workers.receiving import HOLE_SECONDS, Inbox
-from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
+from colonnade.workers.refetching import ChainEnd, Refetched, ends_of, from_outbox
 from colonnade.workers.relay import Relay
 from colonnade.workers.succession import Histories, histories_of
 from colonnade.world import real_world
@@ -53,7 +53,7 @@ class Ordering:
                 break
         return self.handled
 
-    async def _refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
+    async def _refetch(self, chain: ChainId, after: int) -> Refetched:
         assert self.shop is not None
         return await from_outbox(self.shop, chain, after)
 

@@ -12,6 +12,7 @@ from colonnade.persistence.sqlite.rows import SqliteInbox
 from colonnade.persistence.store import Chain
 from colonnade.persistence.unit import Handled, Park, Relayed
 from colonnade.workers.receiving import HOLE_SECONDS
+from colonnade.workers.refetching import Obstacle
 from tests.workers.door import EVENTS, Door, a_door, bodies, carried
 from tests.workers.hands import commit, delivered, opened, published
 
@@ -66,18 +67,52 @@ async def test_holes_that_close_soon_are_none(tmp_path: Path) -> None:
             assert door.inbox.health() == []
 
 
-async def test_a_hole_that_the_producer_cannot_fill_stays_told(tmp_path: Path) -> None:
-    """What it sends instead comes after the hole, and is not taken for what is missing."""
+async def test_a_hole_that_the_producer_cannot_fill_is_told_as_lost(tmp_path: Path) -> None:
+    """What it sends instead comes after the hole, and is not taken for what is missing; whatever fills it ends it."""
     async with a_door(tmp_path) as door, opened(tmp_path, door.world) as shop:
         one, two, three, four = await sent(shop, door, 4)
         await commit(shop, door.world, Relayed(EVENTS, one.partition, three.seq))
-        assert await shop.prune(door.clock.micros(), 10) == 3
+        await shop.prune([one.seq, two.seq], door.clock.micros(), 10)
         await door.receive(one, four)
         door.clock.advance(HOLE_SECONDS)
         await door.inbox.tend()
-        assert (await door.mark(), [state.name for state in door.inbox.health()]) == (1, ["ordering.hole"])
+        (state,) = door.inbox.health()
+        assert (await door.mark(), state.name, state.severity) == (1, "ordering.lost", Severity.DEGRADED)
+        assert (
+            "after 1 has been missing for 10 s and will not come: its producer has deleted it. 1 mess" in state.detail
+        )
         await door.receive(two, three)
         assert (await door.mark(), door.inbox.health()) == (4, [])
+
+
+async def test_a_hole_is_filled_though_all_up_to_it_has_been_deleted(tmp_path: Path) -> None:
+    """The producer knows how far it has pruned a chain, and so that nothing is missing between."""
+    async with a_door(tmp_path) as door, opened(tmp_path, door.world) as shop:
+        one, two, _, four = await sent(shop, door, 4)
+        await commit(shop, door.world, Relayed(EVENTS, one.partition, four.seq))
+        await door.receive(one, two, four)
+        await shop.prune([one.seq, two.seq], door.clock.micros(), 10)
+        door.clock.advance(HOLE_SECONDS)
+        await door.inbox.tend()
+        assert (await door.mark(), door.inbox.health()) == (4, [])
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "name", "told"),
+    [
+        (Obstacle.AWAY, "ordering.hole", "its producer cannot be asked"),
+        (Obstacle.OTHER_HISTORY, "ordering.lost", "its producer's store is another one by now"),
+    ],
+)
+async def test_why_a_hole_stays_is_told(tmp_path: Path, obstacle: Obstacle, name: str, told: str) -> None:
+    """A producer that cannot be asked may come back; a store that was made anew does not know what was before."""
+    async with a_door(tmp_path) as door:
+        door.obstacle = obstacle
+        await door.receive(carried(1), carried(3))
+        door.clock.advance(HOLE_SECONDS)
+        await door.inbox.tend()
+        (state,) = door.inbox.health()
+        assert (state.name, told in state.detail) == (name, True)
 
 
 async def test_a_hole_at_the_beginning_is_filled_though_the_producer_knows_no_more_what_came_before(

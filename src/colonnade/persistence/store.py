@@ -17,6 +17,7 @@ __all__ = [
     "AlreadyAnswered",
     "AlreadyHandled",
     "Chain",
+    "ChainPage",
     "Committed",
     "DataDirectory",
     "Deferral",
@@ -27,6 +28,7 @@ __all__ = [
     "KeptAside",
     "Lease",
     "LeaseLost",
+    "LeftMessage",
     "Loaded",
     "MarkMoved",
     "MessageTooLarge",
@@ -34,6 +36,7 @@ __all__ = [
     "NotParked",
     "OutcomeUnknown",
     "OutboxRow",
+    "OutboxWeight",
     "ParkedMessage",
     "QueryFailed",
     "Replica",
@@ -262,6 +265,29 @@ class OutboxRow(msgspec.Struct, frozen=True, gc=False):
     envelope: bytes
 
 
+class ChainPage(NamedTuple):
+    """Messages of one chain, in order; none up to the seq `pruned` is there any more."""
+
+    rows: Sequence[OutboxRow]
+    pruned: int
+
+
+class LeftMessage(NamedTuple):
+    """A message that is kept though it has reached the broker; `time` of its commit in microseconds."""
+
+    seq: int
+    time: int
+    envelope_bytes: int
+
+
+class OutboxWeight(NamedTuple):
+    """So many messages and bytes of envelopes, up to the seq `last`."""
+
+    last: int
+    messages: int
+    envelope_bytes: int
+
+
 class Chain(msgspec.Struct, frozen=True, gc=False):
     """How far a chain has been received without a gap."""
 
@@ -395,6 +421,18 @@ class OutboxRows(Protocol):
 
     async def ends(self, topics: Collection[str]) -> list[tuple[str, int, int, bool]]:
         """Of `topics`, how far each partition has reached the broker, and whether that message is still here."""
+
+    async def all_left_up_to(self) -> int:
+        """A seq up to which every message has reached the broker: who relays begins behind it, whatever is kept."""
+
+    async def of_chain(self, topic: str, partition: int, after: int, limit: int) -> ChainPage:
+        """Up to `limit` messages of one chain whose seq is above `after`, and how far the chain has been pruned."""
+
+    async def left(self, limit: int) -> list[LeftMessage]:
+        """The first `limit` messages that have reached the broker and are kept, in order."""
+
+    async def weigh(self, after: int, limit: int) -> OutboxWeight:
+        """How much the up to `limit` messages above the seq `after` are, in order, under the horizon."""
 
 
 class InboxRows(Protocol):
@@ -591,8 +629,12 @@ class Store(Protocol):
     async def checkpoint(self, projection: str) -> int:
         """The log position up to which a projection has been written; 0 before the first."""
 
-    async def prune(self, now: int, limit: int) -> int:
-        """Delete up to `limit` relayed messages and as many expired answers; how many rows went."""
+    async def prune(self, messages: Sequence[int], now: int, limit: int) -> int:
+        """Delete from the outbox the `messages` of these seqs, and up to `limit` answers that expired at `now`.
+
+        How many answers went. Messages must have left, and go from the first on: that one of a chain is gone says that
+        all before it are.
+        """
 
     async def answers(self, *scopes: str) -> Mapping[str, StoredAnswer]:
         """The answers kept for idempotent requests, by scope; those without one are not in it."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from colonnade.brokers.broker import Broker, Carried
+from colonnade.brokers.broker import Broker
 from colonnade.brokers.memory import MemoryBroker
 from colonnade.brokers.namespaced import NamespacedBroker
 from colonnade.caching import MemoryCache
@@ -19,7 +19,8 @@ from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId
 from colonnade.security.tenants import Tenant
-from colonnade.workers.refetching import ChainEnd
+from colonnade.workers.pruning import Retention
+from colonnade.workers.refetching import ChainEnd, Refetched
 from colonnade.workers.succession import Histories
 from colonnade.world import World
 
@@ -41,8 +42,8 @@ class Elsewhere(Protocol):
     async def ask(self, service: str, query: Query[R], context: Context) -> R:
         """Answer `query` there; raises the handler's refusal."""
 
-    async def refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
-        """What the producer of `chain` still has beyond the seq `after`, as `workers.refetching` says."""
+    async def refetch(self, chain: ChainId, after: int) -> Refetched:
+        """What the producer of `chain` keeps beyond the seq `after`, as `workers.refetching` says."""
 
     async def ends(self, service: str, topics: Collection[str]) -> Sequence[ChainEnd]:
         """How far `service` has published to `topics`; nothing while it cannot be asked."""
@@ -60,6 +61,7 @@ class Engines:
     instances of a service may write its store too. `elsewhere` is None where all services are in this process. `loops`
     is what must run for these to be of use, by name.
     They are a `tenant`'s alone where the system has tenants.
+    `retention` says how long messages that have left can be fetched again.
     """
 
     data: DataDirectory
@@ -73,6 +75,7 @@ class Engines:
     elsewhere: Elsewhere | None = None
     loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     tenant: Tenant | None = None
+    retention: Retention = field(default_factory=Retention)
 
 
 def embedded_engines(data: DataDirectory, world: World, purge: Sequence[str] = ()) -> Engines:

@@ -10,7 +10,7 @@ from uuid import UUID
 from dishka import AsyncContainer
 
 from colonnade.application import Ids, Mediator, Outbox, Replies, Repository, Sagas
-from colonnade.brokers.broker import Carried, Subscription
+from colonnade.brokers.broker import Subscription
 from colonnade.gateway import EmbeddedGateway
 from colonnade.messages import Command, Message
 from colonnade.messages.codec import MessageCodec
@@ -46,8 +46,9 @@ from colonnade.workers.horizon import Horizon
 from colonnade.workers.leasing import Leasing
 from colonnade.workers.ownership import Ownership
 from colonnade.workers.projections import Projector
+from colonnade.workers.pruning import Pruning
 from colonnade.workers.receiving import Inbox
-from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
+from colonnade.workers.refetching import ChainEnd, Obstacle, Refetched, ends_of, from_outbox
 from colonnade.workers.registration import Registration
 from colonnade.workers.relay import LEASE as RELAY_LEASE
 from colonnade.workers.relay import Relay
@@ -66,8 +67,6 @@ __all__ = ["Loop", "Runtime", "RunningService", "build"]
 AGGREGATES_REMEMBERED = 2_000
 """How many aggregates of a service stay in memory between commands."""
 
-PRUNE_ROWS = 500
-PRUNE_EVERY_SECONDS = 5.0
 TEND_EVERY_SECONDS = 2.0
 
 LINES = "lines"
@@ -260,6 +259,7 @@ class _ServiceBuilder:
             self._engines.lease_seconds,
         )
         timers = Timers(self.name, self._store, self._world)
+        pruning = Pruning(self._store, self._world, self._engines.retention)
         interested = self._topology.interested(self.name)
         inbox = Inbox(
             self.name,
@@ -310,7 +310,7 @@ class _ServiceBuilder:
             f"{self.name}.inbox": lambda: self._every(TEND_EVERY_SECONDS, inbox.tend),
             **receiving,
             **watching,
-            f"{self.name}.pruning": self._alone("pruning", lambda: self._every(PRUNE_EVERY_SECONDS, self._prune)),
+            f"{self.name}.pruning": self._alone("pruning", pruning.run),
             **{
                 f"{self.name}.projection.{projector.name}": self._alone(
                     _lease_of(projector), projector.run, projector.look
@@ -432,11 +432,11 @@ class _ServiceBuilder:
     async def _changed(self, tables: Collection[str]) -> None:
         await self._engines.queries.changed([f"{self.name}.{table}" for table in tables])
 
-    async def _refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
+    async def _refetch(self, chain: ChainId, after: int) -> Refetched:
         producer, elsewhere = self._stores.get(chain.source), self._engines.elsewhere
         if producer is not None:
             return await from_outbox(producer, chain, after)
-        return await elsewhere.refetch(chain, after) if elsewhere is not None else ()
+        return await elsewhere.refetch(chain, after) if elsewhere is not None else Refetched(obstacle=Obstacle.AWAY)
 
     async def _ends(self) -> Sequence[ChainEnd]:
         topics = self._topology.topics(self.name)
@@ -476,10 +476,6 @@ class _ServiceBuilder:
         owner, seconds = self._engines.owner, self._engines.lease_seconds
         sharing = Sharing(LINES, SLOTS, self._store, owner, seconds, self._world, worker.work_on)
         return lambda: sharing.run(worker.run)
-
-    async def _prune(self) -> None:
-        while await self._store.prune(self._world.clock.micros(), PRUNE_ROWS) >= PRUNE_ROWS:
-            await self._world.sleep(0.01)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -18,6 +18,7 @@ from colonnade.persistence.store import Chain, MarkMoved, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
 from colonnade.workers.chain_ends import AskEnds, ChainEnds
 from colonnade.workers.consumers import NOBODY
+from colonnade.workers.refetching import Obstacle, Refetched
 from colonnade.workers.succession import AskHistories, Succession
 from colonnade.world import World
 
@@ -35,8 +36,17 @@ HOLE_SECONDS = 10.0
 
 _LOOK_EVERY_SECONDS = 0.5
 
-Refetch = Callable[[ChainId, int], Awaitable[Sequence[Carried]]]
-"""Fetches from the producer of a chain what comes after a seq; the `prev` of the first says whether all of it is."""
+Refetch = Callable[[ChainId, int], Awaitable[Refetched]]
+"""Fetches from the producer of a chain what comes after a seq."""
+
+_FETCHED = {
+    None: "it is fetched from its producer",
+    Obstacle.AWAY: "its producer cannot be asked; it is asked again and again",
+}
+_NEVER = {
+    Obstacle.PRUNED: "its producer has deleted it",
+    Obstacle.OTHER_HISTORY: "its producer's store is another one by now, restored or made anew",
+}
 
 _Flow = tuple[str, UUID, str]
 
@@ -109,20 +119,15 @@ class Inbox:
         )
         self._room = self._uncounted = 0
         """So many messages may come before it is counted again what waits, and so many have come since it was."""
+        # What the producer of a chain said when it was asked for what comes after a seq
+        self._obstacles: dict[ChainId, tuple[int, Obstacle | None]] = {}
 
     def health(self) -> Sequence[HealthState]:
         """Holes in chains, and a backlog that keeps messages out."""
         states = []
         now = self._world.clock.monotonic()
         for chain, received, since in self._holes():
-            states.append(
-                HealthState(
-                    f"{self._service}.hole",
-                    Severity.DEGRADED,
-                    f"A message from {chain.source} on {chain.topic}/{chain.partition} after {received} "
-                    f"has been missing for {now - since:.0f} s; it is fetched from its producer.",
-                )
-            )
+            states.append(self._hole(chain, received, now - since))
         if self._full:
             states.append(
                 HealthState(
@@ -211,7 +216,16 @@ class Inbox:
                 await self._take_over((), behind)
 
     async def _fill(self, chain: ChainId, received: int) -> None:
-        while (missing := await self._missing(chain, received)) and missing[0].prev <= received < missing[-1].seq:
+        while True:
+            refetched = await self._refetch(chain, received)
+            missing = refetched.messages
+            if not received and missing:
+                # What it sent before the first that it still has nobody here has waited for
+                refetched = Refetched([replace(missing[0], prev=0), *missing[1:]])
+                missing = refetched.messages
+            self._obstacles[chain] = received, refetched.obstacle
+            if not missing or not missing[0].prev <= received < missing[-1].seq:
+                return
             # A backlog is no reason to wait: it may be the very messages behind the hole
             await self._take_over(await self._sorted_out(missing))
             state = self._state(chain)
@@ -219,12 +233,22 @@ class Inbox:
                 return
             received = state.received
 
-    async def _missing(self, chain: ChainId, received: int) -> Sequence[Carried]:
-        missing = await self._refetch(chain, received)
-        if received or not missing:
-            return missing
-        # Once it has acknowledged more, a producer does not know whether it had something before its first message
-        return [replace(missing[0], prev=0), *missing[1:]]
+    def _hole(self, chain: ChainId, received: int, seconds: float) -> HealthState:
+        missing = (
+            f"A message from {chain.source} on {chain.topic}/{chain.partition} after {received} "
+            f"has been missing for {seconds:.0f} s"
+        )
+        asked_after, obstacle = self._obstacles.get(chain, (received, None))
+        if obstacle not in _NEVER or asked_after != received:
+            fetched = f"{missing}; {_FETCHED.get(obstacle, _FETCHED[None])}."
+            return HealthState(f"{self._service}.hole", Severity.DEGRADED, fetched)
+        state = self._state(chain)
+        waiting = len(state.early_seqs) if state is not None else 0
+        lost = (
+            f"{missing} and will not come: {_NEVER[obstacle]}. {waiting} messages wait behind it; "
+            "take it from a backup of its producer, and let producers keep what has left for longer."
+        )
+        return HealthState(f"{self._service}.lost", Severity.DEGRADED, lost)
 
     def _holes(self) -> list[tuple[ChainId, int, float]]:
         now = self._world.clock.monotonic()
@@ -316,7 +340,7 @@ class Inbox:
             return 0
         # The broker may have brought a later one first: the producer knows
         earlier = await self._refetch(chain, 0)
-        return min([first.prev, *(message.prev for message in earlier)])
+        return min([first.prev, *(message.prev for message in earlier.messages)])
 
     def _sorted_in(
         self, chain: ChainId, carried: Sequence[Carried], expected: int, state: _ChainState, effects: list[Effect]

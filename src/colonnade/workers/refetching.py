@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
 
 from colonnade.brokers.broker import Carried
-from colonnade.persistence.store import OutboxRow, Store
+from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId
 
-__all__ = ["ChainEnd", "ends_of", "from_outbox"]
+__all__ = ["ChainEnd", "Obstacle", "Refetched", "ends_of", "from_outbox"]
 
 PAGE_ROWS = 256
 
@@ -29,35 +32,38 @@ async def ends_of(producer: Store, source: str, topics: Collection[str]) -> Sequ
     ]
 
 
-async def from_outbox(producer: Store, chain: ChainId, after: int, limit: int = PAGE_ROWS) -> Sequence[Carried]:
-    """Up to `limit` messages of `chain`, beyond seq `after`, that its producer still has in its outbox, in order.
+class Obstacle(StrEnum):
+    """Why a producer does not give what comes after a seq."""
 
-    The first follows `after` where that is certain. Where it may not be, because the broker had acknowledged more and
-    what it has may have been pruned, its `prev` is the seq just before its own. Nothing comes from another history.
+    PRUNED = "pruned"
+    """It had it, and has deleted it since."""
+    OTHER_HISTORY = "other history"
+    """Its store is another one than that which the message came from."""
+    AWAY = "away"
+    """It cannot be asked at present."""
+
+
+class Refetched(msgspec.Struct, frozen=True):
+    """Messages of a chain beyond a seq, in order; with no obstacle the first of them follows it."""
+
+    messages: Sequence[Carried] = ()
+    obstacle: Obstacle | None = None
+
+
+async def from_outbox(producer: Store, chain: ChainId, after: int, limit: int = PAGE_ROWS) -> Refetched:
+    """Up to `limit` messages of `chain`, beyond the seq `after`, that its producer keeps in its outbox.
+
+    Where some beyond `after` have been pruned the first follows the last of those.
     """
     if producer.history != chain.history:
-        return ()
-    rows: list[OutboxRow] = []
-    position = after
-    while len(rows) < limit and (page := await producer.outbox.pending(position, PAGE_ROWS)):
-        position = page[-1].seq
-        rows.extend(row for row in page if (row.topic, row.partition) == (chain.topic, chain.partition))
-    if not rows:
-        return ()
-    prev = after if await _nothing_pruned(producer, chain, after) else rows[0].seq - 1
+        return Refetched(obstacle=Obstacle.OTHER_HISTORY)
+    page = await producer.outbox.of_chain(chain.topic, chain.partition, after, limit)
+    prev = max(after, page.pruned)
     carried = []
-    for row in rows[:limit]:
-        carried.append(
-            Carried(chain.source, chain.history, row.topic, row.partition, row.seq, prev, row.key, row.envelope)
-        )
-        prev = row.seq
-    return carried
-
-
-async def _nothing_pruned(producer: Store, chain: ChainId, after: int) -> bool:
-    relayed = (await producer.outbox.relayed()).get((chain.topic, chain.partition), 0)
-    if relayed <= after:
-        return True
-    # A chain is pruned from its beginning: while this message is there, so are those after it
-    page = await producer.outbox.pending(after - 1, 1) if after else []
-    return bool(page) and page[0].seq == after and (page[0].topic, page[0].partition) == (chain.topic, chain.partition)
+    for row in page.rows:
+        if row.seq > prev:
+            carried.append(
+                Carried(chain.source, chain.history, row.topic, row.partition, row.seq, prev, row.key, row.envelope)
+            )
+            prev = row.seq
+    return Refetched(carried, Obstacle.PRUNED if page.pruned > after else None)

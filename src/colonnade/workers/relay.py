@@ -54,7 +54,7 @@ class Relay:
         store.watch(self._waking.touched)
         self._lanes: dict[str, Lane] = {}
         self._moved = asyncio.Event()
-        self._offered = 0
+        self._offered: int | None = None
 
     def health(self) -> Sequence[HealthState]:
         """Whether messages cannot leave, and of which topics."""
@@ -69,9 +69,11 @@ class Relay:
 
     async def is_behind(self) -> bool:
         """Whether messages of the outbox have not reached the broker."""
-        return not all(lane.is_empty for lane in self._lanes.values()) or bool(
-            await self._store.outbox.pending(self._offered, 1)
-        )
+        if not all(lane.is_empty for lane in self._lanes.values()):
+            return True
+        outbox = self._store.outbox
+        offered = self._offered if self._offered is not None else await outbox.all_left_up_to()
+        return bool(await outbox.pending(offered, 1))
 
     async def run(self) -> None:
         """Relay until cancelled; raises, in a group, `LeaseLost` when another took over."""
@@ -89,12 +91,15 @@ class Relay:
             # Whoever relays next need not wait until the lease has run out
             await self._store.leases.release(lease)
             raise
+        finally:
+            self._lanes, self._offered = {}, None
 
     async def _relay(self, lease: Lease) -> None:
-        marks = await self._store.outbox.relayed()
-        lanes: dict[str, Lane] = {}
-        self._lanes, self._offered = lanes, 0
         outbox = self._store.outbox
+        marks = await outbox.relayed()
+        lanes: dict[str, Lane] = {}
+        # What has left stays for a while: it is not passed over row by row
+        self._lanes, self._offered = lanes, await outbox.all_left_up_to()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._renew(lease))
             tasks.create_task(self._keep_marks(marks, Fence(LEASE, lease.epoch)))
@@ -105,7 +110,7 @@ class Relay:
                     lane = lanes.get(row.topic)
                     if lane is None:
                         lane = lanes[row.topic] = self._lane(row.topic, marks)
-                        tasks.create_task(lane.run(outbox, lambda: self._offered))
+                        tasks.create_task(lane.run(outbox, lambda: self._offered or 0))
                     lane.offer(row)
                 if page:
                     self._offered = page[-1].seq

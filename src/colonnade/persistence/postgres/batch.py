@@ -59,7 +59,7 @@ _FUNCTIONS: Mapping[str, int] = {
     "settle_replies": 3,
     "deliver_messages": 5,
     "append_events": 12,
-    "publish_messages": 5,
+    "publish_messages": 6,
 }
 """How many arguments each function takes beside what it hands on."""
 
@@ -216,12 +216,13 @@ class Batch:
         self._row("expect_versions", number, effect.stream, effect.version)
 
     def _publish(self, effect: Publish, unit: Unit, number: int) -> None:
-        topics, partitions, keys, ids, envelopes = self._of("publish_messages")
+        topics, partitions, keys, ids, envelopes, times = self._of("publish_messages")
         topics.append(effect.topic)
         partitions.append(partition_of(effect.key, self._partitions))
         keys.append(effect.key)
         ids.append(effect.id.bytes)
         envelopes.append(effect.envelope)
+        times.append(unit.time)
         self.drawn += 1
         self.touched |= _OUTBOX
 

@@ -13,8 +13,9 @@ from uuid import UUID
 import asyncpg
 
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS
+from colonnade.persistence.postgres.slow import SLOW_SECONDS, SlowStatements, TimedConnection
 from colonnade.persistence.store import StoreClosed, StoreFailed
-from colonnade.world import uuid_of
+from colonnade.world import Clock, uuid_of
 
 __all__ = [
     "CONNECTIONS",
@@ -131,12 +132,14 @@ class Link:
         url: str,
         name: str,
         settings: Mapping[str, str],
+        slow: SlowStatements,
         connect_seconds: float = CONNECT_SECONDS,
         *,
         pooled: bool = False,
         admit: Admit | None = None,
     ) -> None:
         self._url = url
+        self._slow = slow
         self._connect_seconds = connect_seconds
         self._admit = admit
         self._name = name
@@ -170,7 +173,9 @@ class Link:
         connection: Connection | None = self._connection
         if connection is None or connection.is_closed():
             try:
-                connection = await connect(self._url, self._settings, self._connect_seconds, pooled=self._pooled)
+                connection = await connect(
+                    self._url, self._settings, self._connect_seconds, self._slow, pooled=self._pooled
+                )
                 await self._admitted(connection)
             except DRIVER_ERRORS as error:
                 raise StoreFailed(self._name, f"{type(error).__name__}: {error}") from error
@@ -211,18 +216,21 @@ class Connections:
         url: str,
         schema: str,
         instance: str,
+        clock: Clock,
         *,
         pooled: bool = False,
         read_only: bool = False,
         admit: Admit | None = None,
+        slow_seconds: float = SLOW_SECONDS,
     ) -> None:
         self.name = name_of(url, schema)
         self.pooled = pooled
+        slow = self.slow = SlowStatements(self.name, clock, self.reader, slow_seconds)
         reading = settings_of(instance, read_only=True, pooled=pooled)
         writing = settings_of(instance, read_only=read_only, pooled=pooled)
         self.application = writing["application_name"]
-        self.writers = [Link(url, self.name, writing, pooled=pooled, admit=admit) for _ in range(WRITERS)]
-        self._readers = [Link(url, self.name, reading, pooled=pooled, admit=admit) for _ in range(READERS)]
+        self.writers = [Link(url, self.name, writing, slow, pooled=pooled, admit=admit) for _ in range(WRITERS)]
+        self._readers = [Link(url, self.name, reading, slow, pooled=pooled, admit=admit) for _ in range(READERS)]
         self._idle = list(self._readers)
         self._free = asyncio.Semaphore(READERS)
         self._free_for_queries = asyncio.Semaphore(QUERYING)
@@ -259,6 +267,8 @@ class Connections:
     async def close_readers(self) -> None:
         """Let what is being read end, and close."""
         self._closed = True
+        if not self._shared:
+            await self.slow.close()
         for link in () if self._shared else self._readers:
             await link.close()
 
@@ -269,12 +279,18 @@ class Connections:
 
 
 async def connect(
-    url: str, settings: Mapping[str, str], seconds: float = CONNECT_SECONDS, *, pooled: bool = False
+    url: str,
+    settings: Mapping[str, str],
+    seconds: float = CONNECT_SECONDS,
+    slow: SlowStatements | None = None,
+    *,
+    pooled: bool = False,
 ) -> Connection:
-    """A new connection; raises one of `DRIVER_ERRORS`."""
+    """A new connection, whose statements are noted where they are `slow`; raises one of `DRIVER_ERRORS`."""
     connection: Connection = await asyncpg.connect(
         # Connections that only read are not taken for read-write ones; a primary is meant
         url.replace("target_session_attrs=read-write", "target_session_attrs=primary"),
+        connection_class=asyncpg.Connection if slow is None else TimedConnection,
         timeout=seconds,
         server_settings=dict(settings),
         # Behind a pooler the next transaction may meet a server that has not prepared the statement, or another one
@@ -286,6 +302,8 @@ async def connect(
     await cast(Any, connection).set_type_codec(
         "uuid", schema="pg_catalog", encoder=_sixteen, decoder=uuid_of, format="binary"
     )
+    if slow is not None:
+        cast(TimedConnection, connection).watch(slow)
     return connection
 
 

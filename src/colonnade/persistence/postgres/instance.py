@@ -3,6 +3,7 @@
 from colonnade.persistence.postgres.connections import Connections, name_of
 from colonnade.persistence.postgres.histories import Present
 from colonnade.persistence.postgres.listening import Listener
+from colonnade.persistence.postgres.slow import SLOW_SECONDS
 from colonnade.world import World
 
 __all__ = ["PostgresInstance"]
@@ -15,10 +16,20 @@ class PostgresInstance:
     Where `url` is that of a pooler, `direct` is that of the server behind it.
     """
 
-    def __init__(self, url: str, world: World, *, direct: str | None = None) -> None:
+    def __init__(
+        self, url: str, world: World, *, direct: str | None = None, slow_seconds: float = SLOW_SECONDS
+    ) -> None:
         self.id = world.ids.new().hex
         self.present = Present(name_of(url, "*"))
-        self.connections = Connections(url, "pg_catalog", self.id, pooled=direct is not None, admit=self.present)
+        self.connections = Connections(
+            url,
+            "pg_catalog",
+            self.id,
+            world.clock,
+            pooled=direct is not None,
+            admit=self.present,
+            slow_seconds=slow_seconds,
+        )
         self.listener = Listener(direct or url, self.connections.application, world)
 
     async def close(self) -> None:

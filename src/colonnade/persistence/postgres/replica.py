@@ -11,6 +11,7 @@ from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.postgres.connections import QUERYING, Connection, Link, name_of, settings_of
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure
 from colonnade.persistence.postgres.rows import Pages
+from colonnade.persistence.postgres.slow import SlowStatements
 from colonnade.persistence.store import StoreClosed, StoreFailed
 from colonnade.world import World
 
@@ -53,7 +54,14 @@ class PostgresReplica:
     """Answers queries while it follows the primary closely enough; that is looked at all the time."""
 
     def __init__(
-        self, url: str, schema: str, instance: str, primary: Pages, history: Callable[[], UUID], world: World
+        self,
+        url: str,
+        schema: str,
+        instance: str,
+        primary: Pages,
+        history: Callable[[], UUID],
+        slow: SlowStatements,
+        world: World,
     ) -> None:
         self.name = name_of(url, schema)
         self._primary = primary
@@ -61,8 +69,8 @@ class PostgresReplica:
         self._world = world
         self._state, self._whose = primary.on(_STATE), primary.on(_WHOSE)
         settings = settings_of(instance, read_only=True)
-        self._looking = Link(url, self.name, settings, SILENT_SECONDS)
-        self._links = [Link(url, self.name, settings, SILENT_SECONDS) for _ in range(QUERYING)]
+        self._looking = Link(url, self.name, settings, slow, SILENT_SECONDS)
+        self._links = [Link(url, self.name, settings, slow, SILENT_SECONDS) for _ in range(QUERYING)]
         self._idle = list(self._links)
         self._free = asyncio.Semaphore(QUERYING)
         # When the primary was seen at a place which the replica has not come to yet

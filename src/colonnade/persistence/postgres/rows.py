@@ -9,11 +9,14 @@ from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
 from colonnade.persistence.postgres.together import Together
 from colonnade.persistence.store import (
     Chain,
+    ChainPage,
     Deferral,
     DueMessage,
     DueTimer,
     KeptAside,
+    LeftMessage,
     OutboxRow,
+    OutboxWeight,
     ParkedMessage,
     StoredAnswer,
 )
@@ -81,11 +84,6 @@ _DUE_IN_SLOTS = {
     )
     for which, (when, order) in _TURN.items()
 }
-_DUE_TO_ANY = (
-    f"SELECT {_MESSAGE} FROM {{s}}.heads h JOIN {{s}}.inbox i ON i.id = h.id WHERE NOT h.held AND h.not_before <= $1 "
-    "AND h.id <> ALL ($2) AND ($4::smallint[] IS NULL OR h.slot = ANY ($4)) ORDER BY h.not_before, h.id LIMIT $3"
-)
-
 # From one consumer to the next through the index
 _CONSUMERS = """
     WITH RECURSIVE found (consumer) AS (
@@ -95,6 +93,16 @@ _CONSUMERS = """
         FROM found WHERE found.consumer IS NOT NULL
     )
     SELECT consumer FROM found WHERE consumer IS NOT NULL
+"""
+# A page of each consumer's, merged: the index knows no order over all
+_DUE_TO_ANY = f"""
+    SELECT {_MESSAGE} FROM (
+        SELECT first.id, first.not_before FROM ({_CONSUMERS}) each CROSS JOIN LATERAL (
+            SELECT h.id, h.not_before FROM {{s}}.heads h WHERE h.consumer = each.consumer AND NOT h.held
+            AND h.not_before <= $1 AND h.id <> ALL ($2) AND ($4::smallint[] IS NULL OR h.slot = ANY ($4))
+            ORDER BY h.not_before, h.id LIMIT $3
+        ) first ORDER BY first.not_before, first.id LIMIT $3
+    ) h JOIN {{s}}.inbox i ON i.id = h.id ORDER BY h.not_before, h.id
 """
 _NEXT_DUE = f"""
     SELECT min(next.not_before) FROM ({_CONSUMERS}) each CROSS JOIN LATERAL (
@@ -125,6 +133,14 @@ _WAITING_BEFORE = """
         SELECT FROM {s}.inbox i WHERE i.consumer = $1 AND i.key = $2 AND i.received_at < $3 AND i.parked_at IS NULL
         AND i.chain >= 0
     )
+"""
+
+# In order and from the first, so that what is kept of a chain has no holes: marks move between two looks. The mark is
+# looked up row by row: a join would read all that is kept.
+_LEFT = """
+    SELECT o.seq, o.time, octet_length(o.envelope) FROM {s}.outbox o
+    WHERE o.seq <= (SELECT r.seq FROM {s}.relayed r WHERE r.topic = o.topic AND r.partition = o.partition)
+    ORDER BY o.seq LIMIT $1
 """
 
 
@@ -233,7 +249,9 @@ class PostgresOutbox:
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        self._pending = pages.on("SELECT seq, topic, partition, key, id, envelope FROM {s}.pending_messages($1, $2)")
+        row = "seq, topic, partition, key, id, envelope"
+        self._pending = pages.on(f"SELECT {row} FROM {{s}}.pending_messages($1, $2)")
+        self._of_chain = pages.on(f"SELECT {row} FROM {{s}}.messages_of_chain($1, $2, $3, $4)")
 
     async def pending(self, after: int, limit: int) -> list[OutboxRow]:
         """Up to `limit` messages whose seq is above `after`, in order, under the horizon."""
@@ -250,6 +268,30 @@ class PostgresOutbox:
             (topic, partition, seq, kept)
             for topic, partition, seq, kept in await self._pages.all(self._pages.on(_ENDS), list(topics))
         ]
+
+    async def all_left_up_to(self) -> int:
+        """A seq up to which every message has reached the broker."""
+        seq: int = await self._pages.value(self._pages.on("SELECT {s}.all_left_up_to()"))
+        return seq
+
+    async def of_chain(self, topic: str, partition: int, after: int, limit: int) -> ChainPage:
+        """Up to `limit` messages of one chain whose seq is above `after`, and how far the chain has been pruned."""
+        rows = await self._pages.all(self._of_chain, topic, partition, after, limit)
+        # After the rows: what is not pruned by now was there when they were read
+        sql = self._pages.on("SELECT seq FROM {s}.pruned WHERE topic = $1 AND partition = $2")
+        pruned: int | None = await self._pages.value(sql, topic, partition)
+        return ChainPage([OutboxRow(*row) for row in rows], pruned or 0)
+
+    async def left(self, limit: int) -> list[LeftMessage]:
+        """The first `limit` messages that have reached the broker and are kept."""
+        return [LeftMessage(*row) for row in await self._pages.all(self._pages.on(_LEFT), limit)]
+
+    async def weigh(self, after: int, limit: int) -> OutboxWeight:
+        """How much the up to `limit` messages above `after` are."""
+        (row,) = await self._pages.all(
+            self._pages.on("SELECT last, messages, bytes FROM {s}.weigh_messages($1, $2)"), after, limit
+        )
+        return OutboxWeight(*row)
 
 
 class PostgresTimers:

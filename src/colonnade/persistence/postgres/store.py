@@ -30,6 +30,7 @@ from colonnade.persistence.postgres.rows import (
     deferrals_of,
 )
 from colonnade.persistence.postgres.schema import Identity, forget_writers, identify, make
+from colonnade.persistence.postgres.slow import SLOW_SECONDS
 from colonnade.persistence.postgres.versions import OWN_LINE, PostgresVersions, version_of
 from colonnade.persistence.postgres.writer import Drawn, PostgresWriter
 from colonnade.persistence.store import Committed, Deferral, StoreClosed, StoredAnswer, StoreFailed, Touched
@@ -50,12 +51,14 @@ async def open_postgres_store(
     read_only: bool = False,
     replica: str | None = None,
     within: PostgresInstance | None = None,
+    slow_seconds: float = SLOW_SECONDS,
 ) -> "PostgresStore":
     """Open the store in `schema` of the database at `url`, and make it where there is none unless `read_only`.
 
     Where `url` is that of a pooler, which hands a server's connection to others after each transaction, `direct` is
     that of the server behind it. Of a pooler only the listener goes there: a pooler lets nobody listen.
     `replica` is the same database on a streaming standby of that server, where queries are read while it is fit.
+    A statement that takes longer than `slow_seconds` is told in the log with its plan; within an instance that decides.
     The store shares the connections of the instance that it is opened `within`, and leaves them open.
     Raises `StoreFailed` for a database that cannot be reached or has no room for an instance's connections,
     `UnfitSchema` for one of another version.
@@ -65,7 +68,16 @@ async def open_postgres_store(
     instance = world.ids.new().hex if within is None else within.id
     if within is None:
         present = Present(name_of(url, schema))
-        connections = Connections(url, schema, instance, pooled=direct is not None, read_only=read_only, admit=present)
+        connections = Connections(
+            url,
+            schema,
+            instance,
+            world.clock,
+            pooled=direct is not None,
+            read_only=read_only,
+            admit=present,
+            slow_seconds=slow_seconds,
+        )
         listener = Listener(direct or url, connections.application, world)
     else:
         connections, listener, present = within.connections.of(schema), within.listener, within.present
@@ -136,7 +148,9 @@ class PostgresStore:
         self._checkpoint = pages.on("SELECT position FROM {s}.checkpoints WHERE projection = $1")
         self.replica: PostgresReplica | None = None
         if replica is not None:
-            self.replica = PostgresReplica(replica, schema, instance, pages, lambda: self.history, world)
+            self.replica = PostgresReplica(
+                replica, schema, instance, pages, lambda: self.history, connections.slow, world
+            )
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
         writers = [
@@ -195,9 +209,9 @@ class PostgresStore:
         """Run statements that change the read models' schema, all or none."""
         await asyncio.shield(asyncio.ensure_future(self._defining.define(statements)))
 
-    async def prune(self, now: int, limit: int) -> int:
-        """Delete up to `limit` relayed messages and as many expired answers; how many rows went."""
-        return await prune(self._pages, self._beside, self.name, now, limit)
+    async def prune(self, messages: Sequence[int], now: int, limit: int) -> int:
+        """Delete these messages, and up to `limit` answers that expired at `now`; how many answers went."""
+        return await prune(self._pages, self._beside, self.name, messages, now, limit)
 
     async def query(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Rows]:
         """The rows of each statement, all read from one consistent state; raises `QueryFailed`."""

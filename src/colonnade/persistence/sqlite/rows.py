@@ -17,7 +17,6 @@ from colonnade.persistence.store import (
     DueTimer,
     KeptAside,
     Loaded,
-    OutboxRow,
     ParkedMessage,
     StoredAnswer,
     StoredEvent,
@@ -26,7 +25,7 @@ from colonnade.persistence.store import (
 from colonnade.persistence.unit import ChainId, Deliver, Publish, Snapshot
 from colonnade.world import uuid_of
 
-__all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteOutbox", "SqliteTimers", "answers_of", "deferrals_of"]
+__all__ = ["Pages", "SqliteInbox", "SqliteLog", "SqliteTimers", "answers_of", "deferrals_of"]
 
 _EVENT = "position, stream, version, id, name, schema, data, time, correlation, causation, principal"
 
@@ -63,10 +62,6 @@ _CONSUMERS = """
         SELECT (SELECT min(consumer) FROM heads WHERE consumer > found.consumer) FROM found WHERE consumer IS NOT NULL
     )
     SELECT consumer FROM found WHERE consumer IS NOT NULL
-"""
-
-_ENDS = """
-    SELECT topic, partition, seq, EXISTS (SELECT 1 FROM outbox WHERE outbox.seq = relayed.seq) FROM relayed
 """
 
 _HELD = """
@@ -206,30 +201,6 @@ class SqliteLog:
     async def held(self) -> None:
         """Nobody holds readers back."""
         return
-
-
-class SqliteOutbox:
-    """The messages on their way out."""
-
-    def __init__(self, pages: Pages) -> None:
-        self._pages = pages
-
-    async def pending(self, after: int, limit: int) -> list[OutboxRow]:
-        """Up to `limit` messages whose seq is above `after`, in order."""
-        rows = self._pages.all("SELECT * FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
-        return [
-            OutboxRow(seq, topic, partition, key, uuid_of(id), envelope)
-            for seq, topic, partition, key, id, envelope in rows
-        ]
-
-    async def relayed(self) -> dict[tuple[str, int], int]:
-        """How far each topic's partition has reached the broker."""
-        return {(topic, partition): seq for topic, partition, seq in self._pages.all("SELECT * FROM relayed")}
-
-    async def ends(self, topics: Collection[str]) -> list[tuple[str, int, int, bool]]:
-        """Of `topics`, how far each partition has reached the broker, and whether that message is still here."""
-        rows = self._pages.all(f"{_ENDS} WHERE topic IN ({_marks([*topics])})", (*topics,))
-        return [(topic, partition, seq, bool(kept)) for topic, partition, seq, kept in rows]
 
 
 class SqliteInbox:

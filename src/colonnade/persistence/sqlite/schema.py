@@ -5,7 +5,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
 APPLICATION_ID = 0x436F6C6E
 """Tells a store from other SQLite files (`Coln`)."""
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -36,10 +36,16 @@ CREATE TABLE outbox (
     partition INTEGER NOT NULL,
     key TEXT NOT NULL,
     id BLOB NOT NULL,
-    envelope BLOB NOT NULL
+    envelope BLOB NOT NULL,
+    time INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE relayed (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (topic, partition)
+) STRICT, WITHOUT ROWID;
+
+-- The last message of each chain that went for good
+CREATE TABLE pruned (
     topic TEXT NOT NULL, partition INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (topic, partition)
 ) STRICT, WITHOUT ROWID;
 

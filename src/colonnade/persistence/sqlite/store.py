@@ -25,13 +25,13 @@ from colonnade.persistence.sqlite.opening import (
     make_store,
     meta_of,
 )
-from colonnade.persistence.sqlite.pruning import delete_left, left_behind, prune_page
+from colonnade.persistence.sqlite.outbox import SqliteOutbox
+from colonnade.persistence.sqlite.pruning import prune_page
 from colonnade.persistence.sqlite.queries import ShortQueries, SqliteQueries, rows_of
 from colonnade.persistence.sqlite.rows import (
     Pages,
     SqliteInbox,
     SqliteLog,
-    SqliteOutbox,
     SqliteTimers,
     answers_of,
     deferrals_of,
@@ -106,11 +106,11 @@ class SqliteStore:
         reading.create_scalar_function("slot_of", cast(Any, slot_of), 1, deterministic=True)
         pages = self._pages = Pages(self._reader, path)
         self.log = SqliteLog(pages)
-        self.outbox = SqliteOutbox(pages)
         self.timers = SqliteTimers(pages)
         self.dialect: Dialect = sqlite_dialect()
         self._short_queries = ShortQueries(self._reader)
         self._queries = SqliteQueries(path)
+        self.outbox = SqliteOutbox(pages, self._queries)
         self._listeners: list[Callable[[Touched], None]] = []
         self._closed = False
         self._transactions: Transactions | None = None
@@ -177,18 +177,11 @@ class SqliteStore:
 
         await transactions.run(run, aside=True)
 
-    async def prune(self, now: int, limit: int) -> int:
-        """Delete up to `limit` relayed messages and as many expired answers; how many rows went."""
+    async def prune(self, messages: Sequence[int], now: int, limit: int) -> int:
+        """Delete these messages, and up to `limit` answers that expired at `now`; how many answers went."""
         transactions = self._writing()
         connection = transactions.connection
-        page = await transactions.run(lambda: prune_page(connection, now, limit))
-        messages = page.messages
-        if page.behind:
-            # Aside: before what has left any number may stay, and commits do not wait until they are passed over
-            left = await self._queries.run(lambda reader: left_behind(reader, limit - messages))
-            if left:
-                messages += await transactions.run(lambda: delete_left(connection, left))
-        return messages + page.answers
+        return await transactions.run(lambda: prune_page(connection, messages, now, limit))
 
     def _writing(self) -> Transactions:
         if self._transactions is None:

@@ -49,7 +49,7 @@ __all__ = ["SqliteWriter"]
 _VERSIONS_REMEMBERED = 20_000
 
 _INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?)"
 _VERSION = "SELECT coalesce(max(version), 0) FROM events WHERE stream = ?"
 
 # As numbers: an effect that joins flags takes a microsecond for it
@@ -294,7 +294,9 @@ class SqliteWriter:
     def _publish(self, effect: Publish, unit: Unit) -> None:
         self._outbox_end += 1
         partition = partition_of(effect.key, self._partitions)
-        self._outbox.append((self._outbox_end, effect.topic, partition, effect.key, effect.id.bytes, effect.envelope))
+        self._outbox.append(
+            (self._outbox_end, effect.topic, partition, effect.key, effect.id.bytes, effect.envelope, unit.time)
+        )
 
 
 def _check_size(effect: Publish | Deliver | ArmTimer, unit: Unit) -> None:

@@ -17,8 +17,9 @@ from colonnade.messages.envelope import Envelope
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId, Effect, Handled, Publish, Unit
+from colonnade.workers.pruning import Pruning, Retention
 from colonnade.workers.receiving import HOLE_SECONDS, Inbox
-from colonnade.workers.refetching import ChainEnd, ends_of, from_outbox
+from colonnade.workers.refetching import ChainEnd, Refetched, ends_of, from_outbox
 from colonnade.workers.relay import Relay
 from colonnade.world import Clock, World, real_world
 
@@ -32,6 +33,9 @@ ROUNDS = 20
 """So many times each key publishes one message."""
 
 SEED = 7
+
+LOST_ROUNDS = 5
+MINUTES = 30
 
 LOST, DOUBLED, SWAPPED = 0.1, 0.15, 0.3
 
@@ -72,7 +76,7 @@ class ChainConformance(ABC):
         ):
             meddled = _Meddled(broker, Random(SEED))  # noqa: S311 - nothing is kept secret by it
 
-            async def refetch(chain: ChainId, after: int) -> Sequence[Carried]:
+            async def refetch(chain: ChainId, after: int) -> Refetched:
                 return await from_outbox(shop, chain, after)
 
             async def ends() -> Sequence[ChainEnd]:
@@ -103,6 +107,60 @@ class ChainConformance(ABC):
                 await subscription.close()
             assert handled == wanted
             assert min(meddled.lost, meddled.doubled, meddled.swapped) > 0
+
+    async def test_what_was_lost_minutes_ago_is_filled_from_the_producer(self, tmp_path: Path) -> None:
+        """The producer keeps what has left for days: what follows shows the hole, however long after."""
+        world = real_world()
+        ahead = _Ahead(world.clock)
+        later = replace(world, clock=ahead)
+        async with (
+            self.running_broker() as broker,
+            _opened(tmp_path, "shop", world) as shop,
+            _opened(tmp_path, "ordering", world) as ordering,
+            asyncio.timeout(WITHIN_SECONDS),
+        ):
+            meddled = _Meddled(broker, Random(SEED))  # noqa: S311 - nothing is kept secret by it
+            meddled.chances = (0.0, 0.0, 0.0)
+
+            async def refetch(chain: ChainId, after: int) -> Refetched:
+                return await from_outbox(shop, chain, after)
+
+            async def no_ends() -> Sequence[ChainEnd]:
+                return ()
+
+            inbox = Inbox("ordering", ordering, later, {"shop.Sold": ["Mailing"]}, refetch, no_ends)
+            subscription = await meddled.subscribe("ordering", [TOPIC], inbox.receive)
+            relay = Relay("shop", shop, meddled, world, "this one")
+            pruning = Pruning(shop, later, Retention())
+            relaying = asyncio.create_task(relay.run())
+            wanted = {f"Order/{key}": list(range(LOST_ROUNDS + 2)) for key in range(KEYS)}
+            handled: dict[str, list[int]] = {key: [] for key in wanted}
+            try:
+                await _publish(shop, world, 0)
+                await _until_relayed(relay, world)
+                while sum(map(len, handled.values())) < KEYS:
+                    await _handle(ordering, world, handled)
+                    await world.sleep(_LOOK_SECONDS)
+                meddled.chances = (1.0, 0.0, 0.0)
+                for number in range(1, LOST_ROUNDS + 1):
+                    await _publish(shop, world, number)
+                while await shop.outbox.all_left_up_to() < KEYS * (LOST_ROUNDS + 1):
+                    await world.sleep(_LOOK_SECONDS)
+                ahead.seconds += MINUTES * 60.0
+                await pruning.prune()
+                meddled.chances = (0.0, 0.0, 0.0)
+                await _publish(shop, world, LOST_ROUNDS + 1)
+                while sum(map(len, handled.values())) < KEYS * (LOST_ROUNDS + 2):
+                    await _handle(ordering, world, handled)
+                    ahead.seconds += HOLE_SECONDS
+                    await inbox.tend()
+                    await world.sleep(_LOOK_SECONDS)
+            finally:
+                relaying.cancel()
+                await asyncio.wait([relaying])
+                await subscription.close()
+            assert handled == wanted
+            assert (meddled.lost, inbox.health()) == (KEYS * LOST_ROUNDS, [])
 
 
 async def _publish(shop: Store, world: World, number: int) -> None:
@@ -149,7 +207,7 @@ class _Ahead:
         return self._clock.now()
 
     def micros(self) -> int:
-        return self._clock.micros()
+        return self._clock.micros() + int(self.seconds * 1_000_000)
 
     def monotonic(self) -> float:
         return self._clock.monotonic() + self.seconds

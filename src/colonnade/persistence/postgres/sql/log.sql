@@ -66,14 +66,18 @@ BEGIN
         RETURN QUERY SELECT e.* FROM events e
             WHERE e.position > after AND e.position <= reached ORDER BY e.position LIMIT wanted;
     ELSE
-        -- A short page of each name, merged: rare names are as quick as frequent ones
+        -- A short page of each name, merged: rare names are as quick as frequent ones. Pairs are compared, so that only
+        -- the index by name has this order: the log is never searched for a name that is hardly in it.
         RETURN QUERY SELECT e.* FROM (
             SELECT p.position FROM unnest(named) AS wanted_name CROSS JOIN LATERAL (
                 SELECT o.position FROM events o
-                WHERE o.name = wanted_name AND o.position > after AND o.position <= reached
-                ORDER BY o.position LIMIT wanted
+                WHERE (o.name, o.position) > (wanted_name, after) AND (o.name, o.position) <= (wanted_name, reached)
+                ORDER BY o.name, o.position LIMIT wanted
             ) p ORDER BY p.position LIMIT wanted
-        ) page JOIN events e ON e.position = page.position ORDER BY e.position;
+        ) page CROSS JOIN LATERAL (
+            -- Row by row: how many there will be is not known to a plan that is kept, which would join with all events
+            SELECT one.* FROM events one WHERE one.position = page.position LIMIT 1
+        ) e ORDER BY e.position;
     END IF;
 END $$;
 
@@ -90,6 +94,56 @@ DECLARE
     reached bigint := horizon();
 BEGIN
     RETURN QUERY SELECT o.* FROM outbox o WHERE o.seq > after AND o.seq <= reached ORDER BY o.seq LIMIT wanted;
+END $$;
+
+CREATE FUNCTION messages_of_chain(of_topic text, of_partition integer, after bigint, wanted integer)
+RETURNS SETOF outbox LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    reached bigint := horizon();
+BEGIN
+    -- As above, only the index by chain has this order
+    RETURN QUERY SELECT o.* FROM outbox o
+        WHERE (o.topic, o.partition, o.seq) > (of_topic, of_partition, after)
+            AND (o.topic, o.partition, o.seq) <= (of_topic, of_partition, reached)
+        ORDER BY o.topic, o.partition, o.seq LIMIT wanted;
+END $$;
+
+-- Everything up to here has left, so that who relays need not pass over what is kept. From one chain to the next through
+-- the index. Not above the horizon: a message below what is seen may still be committed.
+CREATE FUNCTION all_left_up_to() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    reached bigint := horizon();
+BEGIN
+    RETURN (
+        WITH RECURSIVE chain (topic, partition) AS (
+            (SELECT o.topic, o.partition FROM outbox o ORDER BY o.topic, o.partition LIMIT 1)
+            UNION ALL
+            SELECT next.topic, next.partition FROM chain c CROSS JOIN LATERAL (
+                SELECT o.topic, o.partition FROM outbox o WHERE (o.topic, o.partition) > (c.topic, c.partition)
+                ORDER BY o.topic, o.partition LIMIT 1
+            ) next
+        )
+        SELECT least(reached, min(first.seq) - 1)
+        FROM chain c LEFT JOIN relayed r ON r.topic = c.topic AND r.partition = c.partition CROSS JOIN LATERAL (
+            SELECT o.seq FROM outbox o
+            WHERE (o.topic, o.partition, o.seq) > (c.topic, c.partition, coalesce(r.seq, 0))
+                AND (o.topic, o.partition) <= (c.topic, c.partition)
+            ORDER BY o.topic, o.partition, o.seq LIMIT 1
+        ) first
+    );
+END $$;
+
+-- What lies in the outbox above `after`: the last of up to `wanted` messages, how many they are, and their envelopes'
+-- bytes.
+CREATE FUNCTION weigh_messages(after bigint, wanted integer, OUT last bigint, OUT messages bigint, OUT bytes bigint)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    reached bigint := horizon();
+BEGIN
+    SELECT coalesce(max(page.seq), after), count(*), coalesce(sum(page.bytes), 0) INTO last, messages, bytes FROM (
+        SELECT o.seq, octet_length(o.envelope) AS bytes FROM outbox o
+        WHERE o.seq > after AND o.seq <= reached ORDER BY o.seq LIMIT wanted
+    ) page;
 END $$;
 
 -- A unit of the batch has lost: what it lost by is told as JSON, and the whole batch is rolled back.
@@ -156,14 +210,14 @@ BEGIN
 END $$;
 
 CREATE FUNCTION publish_messages(
-    before bigint[], topics text[], partitions integer[], keys text[], ids uuid[], envelopes bytea[]
+    before bigint[], topics text[], partitions integer[], keys text[], ids uuid[], envelopes bytea[], times bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     drawn bigint[] := draw_positions(cardinality(topics));
 BEGIN
     INSERT INTO outbox
-    SELECT drawn[g.place], g.topic, g.partition, g.key, g.id, g.envelope
-    FROM unnest(topics, partitions, keys, ids, envelopes) WITH ORDINALITY
-        AS g (topic, partition, key, id, envelope, place);
+    SELECT drawn[g.place], g.topic, g.partition, g.key, g.id, g.envelope, g.time
+    FROM unnest(topics, partitions, keys, ids, envelopes, times) WITH ORDINALITY
+        AS g (topic, partition, key, id, envelope, time, place);
     RETURN before;
 END $$;

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from colonnade.brokers.broker import Carried
 from colonnade.messages import Command, Message, Query
 from colonnade.messages.codec import MessageCodec
 from colonnade.observability.correlation import Context
@@ -28,7 +27,7 @@ from colonnade.system.hosts.fleet.internal import (
     RemoteContext,
 )
 from colonnade.system.wiring import answer_of
-from colonnade.workers.refetching import ChainEnd
+from colonnade.workers.refetching import ChainEnd, Obstacle, Refetched
 from colonnade.workers.succession import Histories
 from colonnade.world import Clock
 
@@ -43,7 +42,7 @@ LOOK_SECONDS = 2.0
 """How long one service may take to say how far it is: what the others said waits for it."""
 
 _decode_ends = msgspec.json.Decoder(list[ChainEnd]).decode
-_decode_carried = msgspec.json.Decoder(list[Carried]).decode
+_decode_refetched = msgspec.json.Decoder(Refetched).decode
 _decode_histories = msgspec.json.Decoder(Histories).decode
 
 
@@ -68,16 +67,16 @@ class HttpElsewhere:
         """Answer `query` there; raises the handler's refusal, `UpstreamFailed`, TimeoutError."""
         return cast(R, await self._call(service, query, context, repeatable=True))
 
-    async def refetch(self, chain: ChainId, after: int) -> Sequence[Carried]:
-        """What the producer of `chain` still has beyond `after`; nothing while it cannot be asked."""
+    async def refetch(self, chain: ChainId, after: int) -> Refetched:
+        """What the producer of `chain` keeps beyond `after`; nothing while it cannot be asked."""
         query = {"history": chain.history, "topic": chain.topic, "partition": chain.partition, "after": after}
         target = f"{OUTBOX}{chain.source}?{urlencode(query)}".encode()
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 answer = await self._request(chain.source, "GET", target)
         except (UpstreamFailed, TimeoutError):
-            return ()  # asked again, as long as something is missing
-        return _decode_carried(answer.body) if answer.status == 200 else ()
+            return Refetched(obstacle=Obstacle.AWAY)
+        return _decode_refetched(answer.body) if answer.status == 200 else Refetched(obstacle=Obstacle.AWAY)
 
     async def ends(self, service: str, topics: Collection[str]) -> Sequence[ChainEnd]:
         """How far `service` has published to `topics`; nothing while it cannot be asked."""

@@ -20,12 +20,16 @@ from colonnade.system.hosts.fleet.elsewhere import HttpElsewhere
 from colonnade.system.hosts.fleet.settings import ServiceSettings
 from colonnade.system.service import System
 from colonnade.system.topology import topology_of
+from colonnade.workers.pruning import Retention
 from colonnade.world import World
 
 __all__ = ["FleetEngines", "fleet_engines"]
 
 LEASE_SECONDS = 5.0
 """Who comes after an instance that was killed waits for so long; three renewals in that time cost next to nothing."""
+
+KEPT_BYTES = 4 << 30
+"""What the outbox of a service may take with what has left: at a hundred messages of 500 bytes a second 16 hours."""
 
 
 LEASE_SECONDS_A_TENANT = 0.5
@@ -69,6 +73,7 @@ async def fleet_engines(system: System, settings: ServiceSettings, world: World)
             settings.former,
             elsewhere,
             loops,
+            retention=Retention(bytes=KEPT_BYTES),
         )
 
         def of(tenant: Tenant) -> Engines:

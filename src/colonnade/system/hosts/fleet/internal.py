@@ -11,7 +11,6 @@ from uuid import UUID
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from colonnade.brokers.broker import Carried
 from colonnade.domain import Refusal
 from colonnade.messages import Command, Query
 from colonnade.messages.codec import MalformedMessage, MessageCodec, NewerVersion
@@ -139,8 +138,7 @@ class Internal:
             query[name] for name in ("history", "topic", "partition", "after")
         )
         chain = ChainId(service, UUID(history), topic, int(partition))
-        carried = await from_outbox(self._services[service].store, chain, int(after))
-        return 200, msgspec.json.encode(list[Carried](carried)), ()
+        return 200, msgspec.json.encode(await from_outbox(self._services[service].store, chain, int(after))), ()
 
 
 async def _body(receive: Receive) -> bytes:

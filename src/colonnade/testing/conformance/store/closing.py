@@ -18,13 +18,14 @@ ASKED: dict[str, Callable[[Store], Awaitable[object]]] = {
     "load": lambda store: store.log.load(["Sale/1"], snapshots=True),
     "log": lambda store: store.log.read(),
     "outbox": lambda store: store.outbox.pending(0, 1),
+    "left": lambda store: store.outbox.left(1),
     "inbox": lambda store: store.inbox.due(NOW, 1),
     "timers": lambda store: store.timers.due(NOW, 1),
     "acquire": lambda store: store.leases.acquire("relay", "a", 1.0),
     "checkpoint": lambda store: store.checkpoint("Sales"),
     "answers": lambda store: store.answers("scope"),
     "define": lambda store: store.define([sql(store, CreateTable(LATE))]),
-    "prune": lambda store: store.prune(NOW, 1),
+    "prune": lambda store: store.prune([], NOW, 1),
     "query": lambda store: store.query([("SELECT 1", ())]),
 }
 

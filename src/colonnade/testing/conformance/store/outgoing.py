@@ -7,7 +7,18 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, delete, func, select
 from sqlalchemy.schema import CreateTable
 
-from colonnade.persistence.store import Deferral, DueTimer, MarkMoved, QueryFailed, Sharer, Touched, WriteFailed
+from colonnade.persistence.store import (
+    ChainPage,
+    Deferral,
+    DueTimer,
+    LeftMessage,
+    MarkMoved,
+    OutboxWeight,
+    QueryFailed,
+    Sharer,
+    Touched,
+    WriteFailed,
+)
 from colonnade.persistence.unit import (
     Advance,
     Answer,
@@ -67,36 +78,85 @@ class OutgoingSuite(StoreSuite):
             ]
             assert await store.outbox.ends([]) == []
 
-    async def test_what_has_left_is_pruned_and_numbers_are_not_given_again(self) -> None:
-        """Only relayed messages and expired answers go, a few at a time; the next message has a higher seq."""
+    async def test_what_has_left_stays_until_it_is_pruned_and_numbers_are_not_given_again(self) -> None:
+        """With the time of its commit; expired answers go a few at a time; the next message has a higher seq."""
         async with self.store() as store:
-            await commit(store, *(published(number) for number in range(4)))
-            await commit(store, Answer("old", b"f", b"", expires=NOW), Answer("new", b"f", b"", expires=NOW + 2))
+            await commit(store, *(published(number) for number in range(3)))
+            await commit(store, published(3), time=NOW + 5)
+            await commit(store, *(Answer(f"old{number}", b"f", b"", expires=NOW) for number in range(3)))
+            await commit(store, Answer("new", b"f", b"", expires=NOW + 2))
             rows = await store.outbox.pending(0, 10)
-            await commit(store, Relayed("shop.events", rows[0].partition, rows[2].seq))
-            assert await store.prune(NOW + 1, 2) == 3
+            partition = rows[0].partition
+            await commit(store, Relayed("shop.events", partition, rows[2].seq))
+            left = await store.outbox.left(10)
+            assert left == [LeftMessage(row.seq, NOW, 1) for row in rows[:3]]
+            assert await store.outbox.left(2) == left[:2]
+            assert await store.outbox.pending(0, 10) == rows
+            assert await store.prune([row.seq for row in rows[:2]], NOW + 1, 2) == 2
             assert await store.outbox.pending(0, 10) == rows[2:]
-            assert set(await store.answers("old", "new")) == {"new"}
-            await commit(store, Relayed("shop.events", rows[0].partition, rows[3].seq))
-            assert await store.prune(NOW + 1, 100) == 2
-            assert await store.prune(NOW + 1, 100) == 0
+            assert await store.prune([], NOW + 1, 2) == 1
+            assert set(await store.answers("old0", "old1", "old2", "new")) == {"new"}
+            await commit(store, Relayed("shop.events", partition, rows[3].seq))
+            assert await store.outbox.left(10) == [left[2], LeftMessage(rows[3].seq, NOW + 5, 1)]
+            assert await store.prune([row.seq for row in rows[2:]], NOW + 1, 100) == 0
             await commit(store, published(9))
             (row,) = await store.outbox.pending(0, 10)
             assert row.seq > rows[3].seq
 
-    async def test_what_has_left_behind_a_partition_that_is_stuck_is_pruned(self) -> None:
-        """However many messages stay before it, and no more of it than asked for; what stays loses nothing."""
+    async def test_who_relays_begins_behind_all_that_has_left(self) -> None:
+        """However much of it is kept, and before the first that is stuck, whatever has left behind it."""
+        async with self.store() as store:
+            outbox = store.outbox
+            assert await outbox.pending(await outbox.all_left_up_to(), 10) == []
+            await commit(store, *(published(number) for number in range(4)))
+            rows = await outbox.pending(0, 10)
+            assert await outbox.pending(await outbox.all_left_up_to(), 10) == rows
+            await commit(store, Relayed("shop.events", rows[0].partition, rows[3].seq))
+            assert await outbox.pending(await outbox.all_left_up_to(), 10) == []
+            await commit(store, published(4, topic="stuck.events"), published(5, "other"), published(6))
+            *_, stuck, other, last = await outbox.pending(0, 10)
+            assert await outbox.pending(await outbox.all_left_up_to(), 10) == [stuck, other, last]
+            await commit(store, Relayed("shop.events", last.partition, last.seq))
+            assert await outbox.pending(await outbox.all_left_up_to(), 1) == [stuck]
+            await commit(store, Relayed("stuck.events", stuck.partition, stuck.seq))
+            assert await outbox.pending(await outbox.all_left_up_to(), 10) == [other, last]
+
+    async def test_what_has_left_behind_a_partition_that_is_stuck_is_found(self) -> None:
+        """However many messages stay before it, and no more of it than asked for."""
         async with self.store() as store:
             await commit(store, *(published(number, topic="stuck.events") for number in range(6)))
             await commit(store, *(published(number) for number in range(6, 11)))
             rows = await store.outbox.pending(0, 20)
             await commit(store, Relayed("stuck.events", rows[0].partition, rows[0].seq))
             await commit(store, Relayed("shop.events", rows[6].partition, rows[9].seq))
-            assert await store.prune(NOW, 3) == 3
-            assert await store.outbox.pending(0, 20) == [*rows[1:6], *rows[8:]]
-            assert await store.prune(NOW, 3) == 2
-            assert await store.prune(NOW, 3) == 0
-            assert await store.outbox.pending(0, 20) == [*rows[1:6], rows[10]]
+            left = [rows[0], *rows[6:10]]
+            assert [each.seq for each in await store.outbox.left(20)] == [row.seq for row in left]
+            assert [each.seq for each in await store.outbox.left(3)] == [row.seq for row in left[:3]]
+
+    async def test_a_chain_says_how_far_it_has_been_pruned(self) -> None:
+        """With what it keeps beyond a seq, page by page, and nothing of other chains."""
+        async with self.store() as store:
+            outbox = store.outbox
+            await commit(store, *(published(number, topic=("a", "b")[number % 2]) for number in range(10)))
+            rows = [row for row in await outbox.pending(0, 20) if row.topic == "a"]
+            partition = rows[0].partition
+            assert await outbox.of_chain("a", partition, 0, 20) == ChainPage(rows, 0)
+            assert await outbox.of_chain("a", partition, rows[1].seq, 2) == ChainPage(rows[2:4], 0)
+            assert await outbox.of_chain("a", partition + 1, 0, 20) == ChainPage([], 0)
+            await commit(store, Relayed("a", partition, rows[-1].seq), Relayed("b", partition, rows[-1].seq))
+            await store.prune([each.seq for each in await outbox.left(5)], NOW, 1)
+            assert await outbox.of_chain("a", partition, 0, 20) == ChainPage(rows[3:], rows[2].seq)
+            await store.prune([each.seq for each in await outbox.left(9)], NOW, 1)
+            assert await outbox.of_chain("a", partition, 0, 20) == ChainPage([], rows[-1].seq)
+
+    async def test_the_outbox_is_weighed(self) -> None:
+        """Page by page, with all that lies in it."""
+        async with self.store() as store:
+            assert await store.outbox.weigh(7, 5) == OutboxWeight(7, 0, 0)
+            await commit(store, *(published(number) for number in range(8, 12)))
+            rows = await store.outbox.pending(0, 20)
+            assert await store.outbox.weigh(0, 3) == OutboxWeight(rows[2].seq, 3, 4)
+            assert await store.outbox.weigh(rows[2].seq, 3) == OutboxWeight(rows[3].seq, 1, 2)
 
     async def test_timers_come_due_earliest_first(self) -> None:
         """With the message that they carry, and not before their moment."""
