@@ -11,7 +11,7 @@ from colonnade.persistence import DataDirectory
 from colonnade.persistence.postgres import PostgresStore, open_postgres_store
 from colonnade.system.admin.evidence import write_evidence
 from colonnade.system.hosts.fleet.databases import make_database
-from colonnade.system.hosts.servers.postgresql import PostgresServer
+from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.testing import running_system
 from colonnade.world import real_world
 from tests.cli.conftest import Invoked, json_lines
@@ -19,6 +19,7 @@ from tests.migrations.box_office.after import office as after
 from tests.migrations.box_office.before import office as before
 from tests.migrations.box_office.contracts import GuestOf, SeatsSold, SellSeat
 from tests.migrations.seats import models, write
+from tests.servers.running import own_folder
 
 AFTER = "tests.migrations.box_office.after:office"
 STEP = "0001_seats_are_in_halls"
@@ -160,3 +161,22 @@ def test_a_fleet_s_own_server_is_found_by_its_data(
     assert [(step["store"], step["part"], step["step"], step["of"]) for step in steps] == [
         ("tickets", "expand", number, 6) for number in range(1, 7)
     ]
+
+
+def test_a_fleet_s_own_server_is_started_where_its_host_does_not_run(invoke: Invoked) -> None:
+    """On the data that it left; it is gone again afterwards."""
+    with own_folder("fleet") as data:
+        folder = data / "fleet" / "postgresql"
+        folder.mkdir(parents=True)
+
+        async def left() -> None:
+            async with postgresql(folder, real_world()) as server:
+                url = await make_database(server.url(), "office_tickets", "secret")
+                await (await sell(url, 1)).close()
+                write_evidence(DataDirectory(data), {"tickets": url})
+
+        asyncio.run(left())
+        done = invoke("migrate", AFTER, "--fleet", "--data", str(data))
+        assert done.exit_code == 0, done.output
+        assert done.stdout.endswith("Done: 6 steps.\n")
+        assert not (folder / "postgresql" / "postmaster.pid").exists()
