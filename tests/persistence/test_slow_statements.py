@@ -92,7 +92,7 @@ async def test_a_batch_that_waited_is_told_by_the_functions_of_its_units(postgre
             await committing
             (line,) = await told(logs, "append_events")
         await holder.close()
-    assert line["functions"] == ["begin_units", "append_events", "publish_messages"]
+    assert line["functions"] == ["begin_batch", "append_events", "publish_messages"]
     assert line["plan"].startswith("Result")
     assert SECRET not in str(logs)
 
