@@ -12,9 +12,9 @@ from uuid import UUID
 
 import apsw
 
+from colonnade.persistence.failures import AlreadyHandled, StoreFailed
 from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store, opening
 from colonnade.persistence.sqlite.opening import NotAStore
-from colonnade.persistence.store import AlreadyHandled, StoreFailed
 from colonnade.persistence.unit import (
     Answer,
     Append,

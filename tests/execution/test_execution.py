@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from colonnade.persistence.execution import RUNS_AFTER_CONFLICT, Done, Refused
-from colonnade.persistence.store import AlreadyAnswered, VersionConflict
+from colonnade.persistence.failures import AlreadyAnswered, VersionConflict
 from colonnade.persistence.unit import Deliver
 from colonnade.world import World
 from tests.execution.shops import FOR_EVER, WORLD, Shop, SoldOut, Stock, answer, elsewhere

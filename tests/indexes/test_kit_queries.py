@@ -11,19 +11,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from colonnade.persistence.failures import LeaseLost, StoreConflict, VersionConflict
 from colonnade.persistence.postgres import open_postgres_store
-from colonnade.persistence.store import (
-    InboxRows,
-    LeaseLost,
-    Leases,
-    Log,
-    OutboxRows,
-    Store,
-    StoreConflict,
-    Timers,
-    VersionConflict,
-    Versions,
-)
+from colonnade.persistence.store import InboxRows, Leases, Log, OutboxRows, Store, Timers, Versions
 from colonnade.persistence.unit import (
     Advance,
     Answer,

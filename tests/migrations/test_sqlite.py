@@ -8,13 +8,13 @@ from typing import Any
 import apsw
 import pytest
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.migrations.line import COLONNADE, InvalidMigration, Line, read_line
 from colonnade.persistence.migrations.plan import Progress
 from colonnade.persistence.migrations.versions import CodeTooNew, CodeTooOld
 from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
 from colonnade.persistence.sqlite.opening import connect_to_write
 from colonnade.persistence.sqlite.versions import enter_line
-from colonnade.persistence.store import StoreFailed
 from colonnade.world import real_world
 from tests.migrations.files import written
 from tests.migrations.seats import BEFORE, MIGRATION, after, models, sold, write

@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 
 from colonnade.observability.health import Severity
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.migrations.line import SERVICE, Line, Migration
 from colonnade.persistence.migrations.versions import CodeTooNew, CodeTooOld, OlderInstances
 from colonnade.persistence.postgres import PostgresStore, open_postgres_store
 from colonnade.persistence.postgres.versions import enter_line, raise_oldest
-from colonnade.persistence.store import StoreFailed
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.workers.registration import RENEW_SECONDS, Registration
 from colonnade.world import World, real_world

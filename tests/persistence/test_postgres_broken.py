@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, select
 from sqlalchemy.schema import CreateTable
 
+from colonnade.persistence.failures import OutcomeUnknown
 from colonnade.persistence.postgres import PostgresStore, open_postgres_store, writer
 from colonnade.persistence.postgres.connections import QUERYING
-from colonnade.persistence.store import Committed, OutcomeUnknown
+from colonnade.persistence.store import Committed
 from colonnade.persistence.unit import Deliver, Effect
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.testing.conformance.store.database import append, commit, numbers, sale, sales, sql

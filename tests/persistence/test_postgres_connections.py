@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.postgres import open_postgres_store
-from colonnade.persistence.store import StoreFailed
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.world import real_world
 

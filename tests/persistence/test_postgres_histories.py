@@ -8,10 +8,11 @@ import asyncpg
 import pytest
 
 from colonnade.observability.health import Severity
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.postgres import PostgresStore, notices, open_postgres_store
 from colonnade.persistence.postgres.histories import HistoryEnded
 from colonnade.persistence.reads import RequiredPosition
-from colonnade.persistence.store import Store, StoreFailed
+from colonnade.persistence.store import Store
 from colonnade.persistence.unit import Append, Effect, NewEvent, Publish, Unit
 from colonnade.presentation.problems import Problem
 from colonnade.presentation.tokens import brought_forward

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import asyncpg
 import pytest
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.postgres import PostgresStore, open_postgres_store
 from colonnade.persistence.postgres.connections import CONNECTIONS
-from colonnade.persistence.store import Store, StoreFailed, Touched
+from colonnade.persistence.store import Store, Touched
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.testing.conformance.store import Database
 from colonnade.testing.conformance.store.closing import ClosingSuite

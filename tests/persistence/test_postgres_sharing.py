@@ -10,10 +10,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from colonnade.persistence.failures import StoreFailed, VersionConflict
 from colonnade.persistence.postgres import PostgresStore, open_postgres_store, writer
 from colonnade.persistence.postgres.connections import CONNECTIONS
 from colonnade.persistence.postgres.notices import ANSWER_SECONDS, LOOK_SECONDS
-from colonnade.persistence.store import StoreFailed, Touched, VersionConflict
+from colonnade.persistence.store import Touched
 from colonnade.persistence.unit import Advance, ArmTimer, Deliver, Effect, Publish
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql

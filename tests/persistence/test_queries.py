@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from colonnade.persistence.failures import QueryFailed, StoreClosed
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.sqlite.store import SqliteStore
-from colonnade.persistence.store import QueryFailed, StoreClosed
 from colonnade.persistence.unit import Append, NewEvent, Unit
 from colonnade.world import real_world
 

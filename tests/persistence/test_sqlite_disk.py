@@ -9,11 +9,12 @@ from uuid import UUID
 import pytest
 
 from colonnade.persistence.executor import ThreadExecutor
+from colonnade.persistence.failures import StoreFailed, WriteFailed
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.sqlite.opening import connect_to_write
 from colonnade.persistence.sqlite.transactions import Transactions
 from colonnade.persistence.sqlite.writer import SqliteWriter
-from colonnade.persistence.store import Committed, StoreFailed, WriteFailed
+from colonnade.persistence.store import Committed
 from colonnade.persistence.unit import Append, NewEvent, Unit
 from colonnade.world import real_world
 

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from colonnade.persistence.failures import QueryFailed
 from colonnade.persistence.sqlite import NewerStore, NotAStore, ReadOnlyStore, SqliteStore, open_sqlite_store
 from colonnade.persistence.sqlite.opening import connect_to_write
-from colonnade.persistence.store import QueryFailed
 from colonnade.persistence.unit import Append, NewEvent, Unit
 from colonnade.world import real_world
 

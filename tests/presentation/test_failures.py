@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from colonnade.application import insert
 from colonnade.messages import Command
 from colonnade.persistence import Tables
-from colonnade.persistence.store import Committed, OutcomeUnknown
+from colonnade.persistence.failures import OutcomeUnknown
+from colonnade.persistence.store import Committed
 from colonnade.persistence.unit import Unit
 from colonnade.presentation import Api, Post
 from colonnade.system import Service, System

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from colonnade.application import Write
 from colonnade.messages import Metadata
+from colonnade.persistence.failures import MissedRow
 from colonnade.persistence.reads import RequiredPosition, StaleRead, required_position
-from colonnade.persistence.store import MissedRow
 from colonnade.persistence.tables.reading import StoreReads
 from colonnade.testing import RunningSystem
 

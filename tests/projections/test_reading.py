@@ -10,8 +10,8 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 
 from colonnade.application.writes import insert, upsert
+from colonnade.persistence.failures import QueryFailed
 from colonnade.persistence.reads import RequiredPosition, StaleRead, required_position
-from colonnade.persistence.store import QueryFailed
 from colonnade.persistence.streams import StreamQueues
 from colonnade.persistence.tables.inline import NotOwnTable, UnitTables
 from colonnade.persistence.tables.models import UnknownTable

@@ -14,8 +14,8 @@ from colonnade.caching.purge import PurgeQueue
 from colonnade.caching.query_cache import QueryCache
 from colonnade.persistence import DataDirectory
 from colonnade.security.tenants import Tenant
+from colonnade.system.assembly import Loop
 from colonnade.system.engines import Engines, embedded_engines
-from colonnade.system.runtime import Loop
 from colonnade.testing.http import HttpAnswer
 from colonnade.testing.running import RunningSystem, RunningTenants, running_tenants
 from colonnade.world import real_world

@@ -8,7 +8,7 @@ from colonnade.brokers.broker import Carried
 from colonnade.observability.health import Severity
 from colonnade.persistence.sqlite import SqliteStore
 from colonnade.persistence.unit import ChainId, Relayed
-from colonnade.system.runtime import TEND_EVERY_SECONDS
+from colonnade.system.assembly import TEND_EVERY_SECONDS
 from colonnade.workers.chain_ends import ASK_EVERY_SECONDS, LATE_SECONDS
 from colonnade.workers.refetching import PAGE_ROWS, ChainEnd
 from tests.workers.door import EVENTS, HISTORY, Door, a_door, carried

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from colonnade.persistence.failures import LeaseLost
 from colonnade.persistence.sqlite import SqliteStore
-from colonnade.persistence.store import LeaseLost
 from colonnade.workers.leasing import Leasing
 from colonnade.world import World
 from tests.workers.hands import WITHIN_SECONDS, HandClock, opened, running, world_of

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colonnade.brokers.broker import Carried
+from colonnade.persistence.failures import StoreClosed
 from colonnade.persistence.sqlite import open_sqlite_store
-from colonnade.persistence.store import StoreClosed
 from colonnade.persistence.unit import ChainId
 from colonnade.workers.consumers import NOBODY
 from colonnade.workers.receiving import HOLE_SECONDS

@@ -8,9 +8,9 @@ from uuid import UUID
 from colonnade.brokers.broker import Carried, Unreadable
 from colonnade.brokers.memory import MemoryBroker
 from colonnade.observability.health import Severity
+from colonnade.persistence.failures import LeaseLost
 from colonnade.persistence.partitions import partition_of
 from colonnade.persistence.sqlite import SqliteStore
-from colonnade.persistence.store import LeaseLost
 from colonnade.workers.lanes import LANE_ROWS
 from colonnade.workers.relay import LATE_SECONDS, LEASE, LEASE_SECONDS, MARK_SECONDS, Relay
 from colonnade.world import World

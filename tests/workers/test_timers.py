@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from colonnade.observability.health import Severity
+from colonnade.persistence.failures import TimerGone
 from colonnade.persistence.sqlite import SqliteStore
-from colonnade.persistence.store import TimerGone
 from colonnade.persistence.unit import ArmTimer, DisarmTimer, Handled
 from colonnade.workers.timers import AGREEMENT_SECONDS, CLOCK_TOLERANCE_SECONDS, Timers
 from colonnade.world import World

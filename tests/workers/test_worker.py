@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colonnade.persistence.store import VersionConflict
+from colonnade.persistence.failures import VersionConflict
 from colonnade.persistence.unit import Discard, Handled, Unpark
 from colonnade.workers.backoff import ATTEMPTS, FIRST_SECONDS, LONGEST_SECONDS, backoff_seconds
 from colonnade.workers.consumers import NOBODY, NotYet

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from colonnade.messages import Event
 from colonnade.messages.codec import MalformedMessage
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.sqlite import open_sqlite_store
-from colonnade.persistence.store import StoreFailed
 from colonnade.persistence.unit import Append, NewEvent, Unit
 from colonnade.world import real_world
 

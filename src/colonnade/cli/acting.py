@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from colonnade.cli.failure import fail, told
 from colonnade.cli.output import print_json
 from colonnade.cli.target import load_system
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.migrations.line import InvalidMigration
 from colonnade.persistence.sqlite import NewerStore, NotAStore
-from colonnade.persistence.store import StoreFailed
 from colonnade.system import InvalidSystem
 from colonnade.system.admin.evidence import read_evidence
 from colonnade.system.admin.offline import NoStores, open_stores, services_in

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.sqlite import NewerStore, NotAStore
-from colonnade.persistence.store import Store, StoreFailed
+from colonnade.persistence.store import Store
 from colonnade.security.tenants import is_tenant_name
 from colonnade.system.admin.evidence import open_to_read
 from colonnade.system.admin.offline import TENANTS, NoStores, services_in

@@ -12,9 +12,9 @@ from colonnade.cli.data import DEFAULT_DATA, Data, OfService
 from colonnade.cli.failure import told
 from colonnade.cli.output import AsJson, print_json
 from colonnade.cli.target import Target, load_system
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.migrations.line import InvalidMigration, Line
 from colonnade.persistence.sqlite import NewerStore, NotAStore
-from colonnade.persistence.store import StoreFailed
 from colonnade.system import InvalidSystem, System
 from colonnade.system.admin.offline import TENANTS, NoStores, stores_in, tenants_in
 from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory, own_data_directory

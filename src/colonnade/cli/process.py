@@ -12,7 +12,7 @@ from colonnade.brokers.broker import BrokerUnavailable
 from colonnade.cli.failure import fail, told
 from colonnade.cli.target import load_system
 from colonnade.observability.logs import InvalidLogSetting, log_to_standard_error
-from colonnade.persistence.store import StoreFailed
+from colonnade.persistence.failures import StoreFailed
 from colonnade.system import InvalidSystem, Mistake
 from colonnade.system.hosts.fleet.settings import VARIABLE, GatewaySettings, read_settings
 from colonnade.system.hosts.listening import AddressUnusable

@@ -14,9 +14,9 @@ from colonnade.cli.data import DEFAULT_DATA, Data
 from colonnade.cli.failure import told
 from colonnade.cli.target import Target, load_system
 from colonnade.observability.logs import InvalidLogSetting, log_to_standard_error
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.migrations.line import InvalidMigration
 from colonnade.persistence.sqlite import NewerStore, NotAStore
-from colonnade.persistence.store import StoreFailed
 from colonnade.security.tenants import InvalidTenant, read_tenants
 from colonnade.system import InvalidSystem, Mistake, System
 from colonnade.system.admin.operations import MOST_INSTANCES

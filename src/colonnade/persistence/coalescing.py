@@ -4,7 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from colonnade.persistence.store import Committed, StoreClosed, Touched
+from colonnade.persistence.failures import StoreClosed
+from colonnade.persistence.store import Committed, Touched
 from colonnade.persistence.unit import Unit
 
 __all__ = ["BATCH_UNITS", "Coalescer", "Written"]

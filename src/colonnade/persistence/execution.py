@@ -13,9 +13,10 @@ from colonnade.messages.codec import MessageCodec
 from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.addresses import Routes, events_of
 from colonnade.persistence.envelopes import enveloped
+from colonnade.persistence.failures import VersionConflict
 from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.repository import AggregateCache
-from colonnade.persistence.store import Committed, Store, VersionConflict
+from colonnade.persistence.store import Committed, Store
 from colonnade.persistence.streams import StreamQueues
 from colonnade.persistence.unit import (
     Answer,

@@ -1,6 +1,6 @@
 """How large a message may be."""
 
-from colonnade.persistence.store import MessageTooLarge
+from colonnade.persistence.failures import MessageTooLarge
 from colonnade.persistence.unit import ArmTimer, Deliver, Effect, Publish, Unpark
 
 __all__ = ["MESSAGE_LIMIT_BYTES", "check_size"]

@@ -8,7 +8,7 @@ from colonnade.domain import Refusal
 from colonnade.messages import Command, Query
 from colonnade.observability.correlation import Context
 from colonnade.persistence.execution import Outcome
-from colonnade.persistence.store import StoredAnswer
+from colonnade.persistence.failures import StoredAnswer
 from colonnade.persistence.unit import Effect
 
 __all__ = ["Dispatch"]

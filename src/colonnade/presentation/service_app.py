@@ -18,9 +18,7 @@ from colonnade.observability.correlation import Context
 from colonnade.observability.logs import get_logger
 from colonnade.observability.traceparent import TraceParent
 from colonnade.persistence.execution import Outcome, Refused
-from colonnade.persistence.quotas import QuotaReached
-from colonnade.persistence.reads import StaleRead, required_position
-from colonnade.persistence.store import (
+from colonnade.persistence.failures import (
     AlreadyAnswered,
     OutcomeUnknown,
     StoredAnswer,
@@ -28,6 +26,8 @@ from colonnade.persistence.store import (
     VersionConflict,
     WriteFailed,
 )
+from colonnade.persistence.quotas import QuotaReached
+from colonnade.persistence.reads import StaleRead, required_position
 from colonnade.persistence.unit import Answer, Effect
 from colonnade.presentation.binding import BodyBinding, QueryBinding
 from colonnade.presentation.bodies import BODY_LIMIT_BYTES, read_body, too_large

@@ -8,8 +8,9 @@ from colonnade.domain import Refusal
 from colonnade.messages import Command, Query
 from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.execution import Outcome
+from colonnade.persistence.failures import StoredAnswer
 from colonnade.persistence.quotas import EventQuota
-from colonnade.persistence.store import Store, StoredAnswer
+from colonnade.persistence.store import Store
 from colonnade.persistence.unit import Effect
 from colonnade.system.graph import package_of
 from colonnade.system.mediation import MessageHandlers

@@ -13,8 +13,9 @@ from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health, HealthState
 from colonnade.security.rates import RateWindow
 from colonnade.security.tenants import Tenant
+from colonnade.system.assembly import Loop
 from colonnade.system.engines import Engines
-from colonnade.system.runtime import Loop, Runtime, build
+from colonnade.system.runtime import Runtime, build
 from colonnade.system.service import System
 from colonnade.world import World
 

@@ -12,10 +12,11 @@ from colonnade.observability.correlation import Context
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.execution import Done, Outcome, Refused
+from colonnade.persistence.failures import StoredAnswer, VersionConflict
 from colonnade.persistence.outgoing import reply_effect
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.reply_keys import Direction, ReplyKey
-from colonnade.persistence.store import DueMessage, Store, StoredAnswer, VersionConflict
+from colonnade.persistence.store import DueMessage, Store
 from colonnade.persistence.unit import Answer, Defer, Effect, Handled, Unit
 from colonnade.world import World
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from colonnade.observability.logs import get_logger
-from colonnade.persistence.store import Lease, LeaseLost, Store, Touched
+from colonnade.persistence.failures import LeaseLost
+from colonnade.persistence.store import Lease, Store, Touched
 from colonnade.world import World
 
 __all__ = ["Freed", "Leasing"]

@@ -13,8 +13,9 @@ from colonnade.brokers.broker import Carried, Unreadable
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.addresses import HANDLERS, commands_of, replies_of
+from colonnade.persistence.failures import MarkMoved
 from colonnade.persistence.reply_keys import ReplyKey
-from colonnade.persistence.store import Chain, MarkMoved, Store
+from colonnade.persistence.store import Chain, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
 from colonnade.workers.chain_ends import AskEnds, ChainEnds
 from colonnade.workers.consumers import NOBODY

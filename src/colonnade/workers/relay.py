@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from colonnade.brokers.broker import Broker
 from colonnade.observability.health import HealthState, Severity
-from colonnade.persistence.store import Lease, LeaseLost, Store, Touched
+from colonnade.persistence.failures import LeaseLost
+from colonnade.persistence.store import Lease, Store, Touched
 from colonnade.persistence.unit import Fence, Relayed, Unit
 from colonnade.workers.lanes import Lane
 from colonnade.workers.leasing import Freed

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from colonnade.observability.health import HealthState, Severity
-from colonnade.persistence.store import DueTimer, Store, TimerGone, Touched
+from colonnade.persistence.failures import TimerGone
+from colonnade.persistence.store import DueTimer, Store, Touched
 from colonnade.persistence.unit import DisarmTimer, Unit
 from colonnade.workers.waking import Waking
 from colonnade.world import Clock, World

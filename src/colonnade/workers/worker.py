@@ -10,8 +10,9 @@ from colonnade.observability.correlation import Context, current_context
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import HealthState, Severity
 from colonnade.observability.logs import get_logger
+from colonnade.persistence.failures import AlreadyHandled, StoreConflict, VersionConflict
 from colonnade.persistence.slots import SLOTS
-from colonnade.persistence.store import AlreadyHandled, DueMessage, Store, StoreConflict, Touched, VersionConflict
+from colonnade.persistence.store import DueMessage, Store, Touched
 from colonnade.persistence.unit import Effect, Park, Retry, Unit
 from colonnade.workers.backoff import ATTEMPTS, Backoff, backoff_seconds
 from colonnade.workers.consumers import NOBODY, Consumer, Nobody, NotYet, context_of

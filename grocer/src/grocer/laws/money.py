@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import apsw
-from colonnade.persistence.store import StoreFailed
+from colonnade.persistence.failures import StoreFailed
 
 from grocer.kernel import ZERO, Money
 from grocer.laws.verdict import Breach, Law, order_named

@@ -17,8 +17,8 @@ import uvloop
 from colonnade.cli.data import of_tenant
 from colonnade.messages.codec import MalformedMessage, NewerVersion
 from colonnade.observability.logs import InvalidLogSetting, log_to_standard_error
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.sqlite import NewerStore, NotAStore
-from colonnade.persistence.store import StoreFailed
 from colonnade.world import real_world
 from rich.console import Console
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.migrations.line import COLONNADE
-from colonnade.persistence.store import StoreFailed
 
 __all__ = ["CodeTooNew", "CodeTooOld", "Instance", "LineVersion", "OlderInstances", "check_code"]
 

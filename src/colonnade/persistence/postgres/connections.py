@@ -12,9 +12,9 @@ from uuid import UUID
 
 import asyncpg
 
+from colonnade.persistence.failures import StoreClosed, StoreFailed
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS
 from colonnade.persistence.postgres.slow import SLOW_SECONDS, SlowStatements, TimedConnection
-from colonnade.persistence.store import StoreClosed, StoreFailed
 from colonnade.world import Clock, uuid_of
 
 __all__ = [

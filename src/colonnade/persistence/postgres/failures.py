@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from colonnade.persistence.store import (
+from colonnade.persistence.failures import (
     AlreadyAnswered,
     AlreadyHandled,
     LeaseLost,

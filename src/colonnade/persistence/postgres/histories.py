@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from itertools import accumulate
 from uuid import UUID
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.postgres.connections import Connection
-from colonnade.persistence.store import StoreFailed
 from colonnade.world import World
 
 __all__ = ["HistoryEnded", "Present", "continue_history", "ended_histories"]

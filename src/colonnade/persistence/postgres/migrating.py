@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.migrations.line import CONTRACT, EXPAND, Line, Part
 from colonnade.persistence.migrations.plan import (
     FoundTable,
@@ -24,7 +25,6 @@ from colonnade.persistence.postgres.connections import Connection, connect, end,
 from colonnade.persistence.postgres.dialect import postgres_dialect
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
 from colonnade.persistence.postgres.versions import raise_oldest, version_of
-from colonnade.persistence.store import StoreFailed
 from colonnade.persistence.tables.declared import shape_of
 from colonnade.world import World
 

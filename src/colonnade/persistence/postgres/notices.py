@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from colonnade.persistence.failures import StoreClosed, StoreFailed
 from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS
 from colonnade.persistence.postgres.histories import Present
 from colonnade.persistence.postgres.listening import Listener
 from colonnade.persistence.postgres.rows import Pages
 from colonnade.persistence.postgres.writer import Drawn
-from colonnade.persistence.store import StoreClosed, StoreFailed, Touched
+from colonnade.persistence.store import Touched
 from colonnade.world import World
 
 __all__ = ["Notices"]

@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from colonnade.observability.health import HealthState, Severity
+from colonnade.persistence.failures import StoreClosed, StoreFailed
 from colonnade.persistence.postgres.connections import QUERYING, Connection, Link, name_of, settings_of
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure
 from colonnade.persistence.postgres.rows import Pages
 from colonnade.persistence.postgres.slow import SlowStatements
-from colonnade.persistence.store import StoreClosed, StoreFailed
 from colonnade.world import World
 
 __all__ = ["LAG_LIMIT_SECONDS", "LOOK_SECONDS", "WAIT_SECONDS", "PostgresReplica", "Unfit"]

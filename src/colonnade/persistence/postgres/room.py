@@ -1,7 +1,7 @@
 """Whether a server has room for all that the instances on it may open."""
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.postgres.connections import CONNECTIONS, Connection
-from colonnade.persistence.store import StoreFailed
 
 __all__ = ["NoRoom", "check_room"]
 

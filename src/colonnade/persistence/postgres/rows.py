@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from colonnade.persistence.failures import StoredAnswer
 from colonnade.persistence.own_chains import LANES
 from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
@@ -18,7 +19,6 @@ from colonnade.persistence.store import (
     OutboxRow,
     OutboxWeight,
     ParkedMessage,
-    StoredAnswer,
 )
 from colonnade.persistence.unit import ChainId, Deliver, Publish
 

@@ -6,11 +6,11 @@ from importlib.resources import files
 from typing import NamedTuple
 from uuid import UUID
 
+from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.partitions import PARTITIONS
 from colonnade.persistence.postgres.connections import Connection
 from colonnade.persistence.postgres.histories import ended_histories
 from colonnade.persistence.postgres.versions import BEGIN_LINE, OWN_LINE
-from colonnade.persistence.store import StoreFailed
 from colonnade.world import World
 
 __all__ = ["Identity", "UnfitSchema", "forget_writers", "identify", "make"]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from colonnade.observability.logs import get_logger
-from colonnade.persistence.store import StoreClosed, StoreFailed
+from colonnade.persistence.failures import StoreClosed, StoreFailed
 from colonnade.world import Clock
 
 __all__ = ["SLOW_SECONDS", "SlowStatements", "TimedConnection"]

@@ -8,6 +8,7 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.coalescing import Coalescer
+from colonnade.persistence.failures import StoreClosed, StoredAnswer, StoreFailed
 from colonnade.persistence.migrations.versions import check_code
 from colonnade.persistence.postgres.connections import Connection, Connections, name_of, roll_back
 from colonnade.persistence.postgres.dialect import postgres_dialect
@@ -33,7 +34,7 @@ from colonnade.persistence.postgres.schema import Identity, forget_writers, iden
 from colonnade.persistence.postgres.slow import SLOW_SECONDS
 from colonnade.persistence.postgres.versions import OWN_LINE, PostgresVersions, version_of
 from colonnade.persistence.postgres.writer import Drawn, PostgresWriter
-from colonnade.persistence.store import Committed, Deferral, StoreClosed, StoredAnswer, StoreFailed, Touched
+from colonnade.persistence.store import Committed, Deferral, Touched
 from colonnade.persistence.unit import Unit, Write, WriteMany
 from colonnade.world import World
 

@@ -5,21 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from colonnade.persistence.coalescing import Written
+from colonnade.persistence.failures import MessageTooLarge, MissedRow, OutcomeUnknown, StoreFailed, WriteFailed
 from colonnade.persistence.postgres.batch import Batch
 from colonnade.persistence.postgres.connections import Connection, Link, roll_back
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, Broken, Busy, Lost, write_failure
 from colonnade.persistence.postgres.histories import HistoryEnded
 from colonnade.persistence.postgres.sealing import Candidate, candidate, seal
 from colonnade.persistence.sizes import check_size
-from colonnade.persistence.store import (
-    Committed,
-    MessageTooLarge,
-    MissedRow,
-    OutcomeUnknown,
-    StoreFailed,
-    Touched,
-    WriteFailed,
-)
+from colonnade.persistence.store import Committed, Touched
 from colonnade.persistence.unit import Unit, Write, WriteMany
 from colonnade.world import World
 

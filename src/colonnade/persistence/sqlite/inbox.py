@@ -5,8 +5,8 @@ from uuid import UUID
 
 import apsw
 
+from colonnade.persistence.failures import AlreadyHandled, NotParked
 from colonnade.persistence.own_chains import OWN_CHAINS
-from colonnade.persistence.store import AlreadyHandled, NotParked
 from colonnade.persistence.unit import ChainId, Deliver, Discard, Handled, Park, Receive, Retry, Succeed, Unpark
 
 __all__ = ["KEEP_ASIDE", "UNHANDLED", "InboxWriter"]

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import apsw
 
 from colonnade.persistence.executor import Executor, ThreadExecutor
+from colonnade.persistence.failures import QueryFailed, StoreClosed
 from colonnade.persistence.sqlite.opening import connect_to_read
 from colonnade.persistence.sqlite.transactions import failed
-from colonnade.persistence.store import QueryFailed, StoreClosed
 
 __all__ = ["ShortQueries", "SqliteQueries", "rows_of"]
 

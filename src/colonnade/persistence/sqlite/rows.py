@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import apsw
 
+from colonnade.persistence.failures import StoredAnswer
 from colonnade.persistence.own_chains import LANES
 from colonnade.persistence.sqlite.inbox import UNHANDLED, InboxWriter
 from colonnade.persistence.sqlite.transactions import failed
@@ -18,7 +19,6 @@ from colonnade.persistence.store import (
     KeptAside,
     Loaded,
     ParkedMessage,
-    StoredAnswer,
     StoredEvent,
     StoredMessage,
 )

@@ -5,8 +5,8 @@ from typing import Any
 
 import apsw
 
+from colonnade.persistence.failures import MissedRow
 from colonnade.persistence.sqlite.inbox import KEEP_ASIDE
-from colonnade.persistence.store import MissedRow
 from colonnade.persistence.unit import (
     Advance,
     Answer,

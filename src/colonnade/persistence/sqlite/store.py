@@ -14,6 +14,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from colonnade.observability.health import HealthState
 from colonnade.persistence.coalescing import Coalescer
 from colonnade.persistence.executor import ThreadExecutor
+from colonnade.persistence.failures import StoreClosed, StoredAnswer, StoreFailed
 from colonnade.persistence.slots import slot_of
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
 from colonnade.persistence.sqlite.leases import SqliteLeases
@@ -39,15 +40,7 @@ from colonnade.persistence.sqlite.rows import (
 from colonnade.persistence.sqlite.transactions import Transactions, failed
 from colonnade.persistence.sqlite.versions import SqliteVersions
 from colonnade.persistence.sqlite.writer import SqliteWriter
-from colonnade.persistence.store import (
-    Committed,
-    Deferral,
-    Replica,
-    StoreClosed,
-    StoredAnswer,
-    StoreFailed,
-    Touched,
-)
+from colonnade.persistence.store import Committed, Deferral, Replica, Touched
 from colonnade.persistence.unit import Unit
 from colonnade.world import World
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import apsw
 
 from colonnade.persistence.executor import Executor
-from colonnade.persistence.store import StoreClosed, StoreFailed, WriteFailed
+from colonnade.persistence.failures import StoreClosed, StoreFailed, WriteFailed
 
 __all__ = ["DRIVER_ERRORS", "Transactions", "failed"]
 

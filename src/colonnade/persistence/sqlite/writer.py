@@ -4,15 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from colonnade.persistence.coalescing import Written
-from colonnade.persistence.partitions import partition_of
-from colonnade.persistence.sizes import check_size
-from colonnade.persistence.sqlite.inbox import InboxWriter
-from colonnade.persistence.sqlite.statements import WriteStatements
-from colonnade.persistence.sqlite.transactions import DRIVER_ERRORS, Transactions, failed
-from colonnade.persistence.store import (
+from colonnade.persistence.failures import (
     AlreadyAnswered,
     AlreadyHandled,
-    Committed,
     LeaseLost,
     MarkMoved,
     MessageTooLarge,
@@ -20,10 +14,15 @@ from colonnade.persistence.store import (
     StoreConflict,
     StoredAnswer,
     TimerGone,
-    Touched,
     VersionConflict,
     WriteFailed,
 )
+from colonnade.persistence.partitions import partition_of
+from colonnade.persistence.sizes import check_size
+from colonnade.persistence.sqlite.inbox import InboxWriter
+from colonnade.persistence.sqlite.statements import WriteStatements
+from colonnade.persistence.sqlite.transactions import DRIVER_ERRORS, Transactions, failed
+from colonnade.persistence.store import Committed, Touched
 from colonnade.persistence.unit import (
     Advance,
     Answer,

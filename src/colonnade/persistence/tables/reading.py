@@ -13,8 +13,9 @@ from sqlalchemy import Executable, Row
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.selectable import GenerativeSelect, TypedReturnsRows
 
+from colonnade.persistence.failures import QueryFailed, StoreFailed
 from colonnade.persistence.reads import StaleRead, reads_made, required_position
-from colonnade.persistence.store import QueryFailed, Replica, StoreFailed
+from colonnade.persistence.store import Replica
 from colonnade.persistence.tables.build import Build
 from colonnade.persistence.tables.models import Projected, ReadModels
 from colonnade.persistence.tables.statements import Prepared, Statements

@@ -9,7 +9,8 @@ from typing import Protocol
 import msgspec
 
 from colonnade.messages.envelope import Envelope
-from colonnade.persistence.store import NotParked, ParkedMessage, Store
+from colonnade.persistence.failures import NotParked
+from colonnade.persistence.store import ParkedMessage, Store
 from colonnade.persistence.tables.build import told_of_held
 from colonnade.persistence.tables.builds import Builds
 from colonnade.persistence.unit import Discard, Effect, Unit, Unpark

@@ -9,12 +9,12 @@ from starlette.types import ASGIApp
 
 from colonnade.observability.health import Health, Phase
 from colonnade.observability.requests import RequestLog
+from colonnade.system.assembly import Loop
 from colonnade.system.hosts.collecting import spare_what_stays
 from colonnade.system.hosts.health_log import log_health
 from colonnade.system.hosts.listening import Server
 from colonnade.system.hosts.stopping import Stop
 from colonnade.system.hosts.supervision import Supervisor
-from colonnade.system.runtime import Loop
 from colonnade.world import World
 
 __all__ = ["Served", "serve"]

@@ -7,7 +7,8 @@ from colonnade.application.projection import Projection
 from colonnade.application.writes import RowWrite, Write
 from colonnade.messages import Metadata
 from colonnade.messages.codec import MessageCodec
-from colonnade.persistence.store import MissedRow, Store, StoredEvent, WriteFailed
+from colonnade.persistence.failures import MissedRow, WriteFailed
+from colonnade.persistence.store import Store, StoredEvent
 from colonnade.persistence.tables.build import Build, HeldStream
 from colonnade.persistence.tables.builds import Builds
 from colonnade.persistence.tables.compiling import Unwritable, WriteCompiler

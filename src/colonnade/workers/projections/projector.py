@@ -10,7 +10,8 @@ from colonnade.application.projection import Projection
 from colonnade.messages.codec import MessageCodec
 from colonnade.observability.health import HealthState, Severity
 from colonnade.observability.logs import get_logger
-from colonnade.persistence.store import Store, StoreConflict, Touched
+from colonnade.persistence.failures import StoreConflict
+from colonnade.persistence.store import Store, Touched
 from colonnade.persistence.tables.build import Build, FilledBy, told_of_held
 from colonnade.persistence.tables.declared import shape_of
 from colonnade.persistence.tables.models import Projected, ReadModels

@@ -18,8 +18,8 @@ from colonnade.messages.names import UnknownMessage
 from colonnade.observability.correlation import Context
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.execution import Refused
+from colonnade.persistence.failures import StoreConflict, StoreFailed
 from colonnade.persistence.reads import StaleRead, required_position
-from colonnade.persistence.store import StoreConflict, StoreFailed
 from colonnade.persistence.unit import ChainId
 from colonnade.presentation.problems import Problem
 from colonnade.presentation.refusals import refusal_document

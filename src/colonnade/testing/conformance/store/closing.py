@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 from sqlalchemy.schema import CreateTable
 
-from colonnade.persistence.store import Committed, Store, StoreClosed
+from colonnade.persistence.failures import StoreClosed
+from colonnade.persistence.store import Committed, Store
 from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, append, commit, sql
 
 __all__ = ["ClosingSuite"]

@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from colonnade.persistence.failures import AlreadyHandled, MarkMoved, NotParked
 from colonnade.persistence.slots import SLOTS
-from colonnade.persistence.store import AlreadyHandled, Chain, DueMessage, MarkMoved, NotParked, Store
+from colonnade.persistence.store import Chain, DueMessage, Store
 from colonnade.persistence.unit import (
     ChainId,
     Deliver,

@@ -6,7 +6,8 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from colonnade.persistence.store import Committed, DueMessage, MissedRow
+from colonnade.persistence.failures import MissedRow
+from colonnade.persistence.store import Committed, DueMessage
 from colonnade.persistence.unit import (
     ChainId,
     Deliver,

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from colonnade.persistence.store import Committed, StoredMessage, VersionConflict
+from colonnade.persistence.failures import VersionConflict
+from colonnade.persistence.store import Committed, StoredMessage
 from colonnade.persistence.unit import Append, Expect, NewEvent, Snapshot
 from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, append, commit, unit
 

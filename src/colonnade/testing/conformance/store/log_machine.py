@@ -5,7 +5,8 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from colonnade.persistence.store import Committed, MissedRow, StoredEvent, VersionConflict
+from colonnade.persistence.failures import MissedRow, VersionConflict
+from colonnade.persistence.store import Committed, StoredEvent
 from colonnade.persistence.unit import Append, Effect, NewEvent, Snapshot, Unit
 from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, missing, unit
 from colonnade.testing.conformance.store.machine import StoreMachine, run_machine

@@ -7,18 +7,8 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, delete, func, select
 from sqlalchemy.schema import CreateTable
 
-from colonnade.persistence.store import (
-    ChainPage,
-    Deferral,
-    DueTimer,
-    LeftMessage,
-    MarkMoved,
-    OutboxWeight,
-    QueryFailed,
-    Sharer,
-    Touched,
-    WriteFailed,
-)
+from colonnade.persistence.failures import MarkMoved, QueryFailed, WriteFailed
+from colonnade.persistence.store import ChainPage, Deferral, DueTimer, LeftMessage, OutboxWeight, Sharer, Touched
 from colonnade.persistence.unit import (
     Advance,
     Answer,

@@ -6,16 +6,15 @@ from uuid import UUID
 
 import pytest
 
-from colonnade.persistence.store import (
+from colonnade.persistence.failures import (
     AlreadyHandled,
-    Committed,
     MessageTooLarge,
     MissedRow,
     NotParked,
-    Store,
     VersionConflict,
     WriteFailed,
 )
+from colonnade.persistence.store import Committed, Store
 from colonnade.persistence.unit import Append, Deliver, Discard, Handled, NewEvent, Park, Publish, Unit, Unpark
 from colonnade.testing.conformance.store.database import (
     FOR_EVER,

@@ -7,22 +7,20 @@ from uuid import UUID
 
 import pytest
 
-from colonnade.persistence.store import (
+from colonnade.persistence.failures import (
     AlreadyAnswered,
     AlreadyHandled,
-    Committed,
     LeaseLost,
     MarkMoved,
     MessageTooLarge,
     MissedRow,
     NotParked,
-    Store,
     StoredAnswer,
     TimerGone,
-    Touched,
     VersionConflict,
     WriteFailed,
 )
+from colonnade.persistence.store import Committed, Store, Touched
 from colonnade.persistence.unit import (
     Advance,
     Answer,
