@@ -21,6 +21,9 @@ async def test_what_was_committed_outlives_a_kill(tmp_path: Path) -> None:
     """Killed with -9 and started again it has all that it had acknowledged, at the same address."""
     async with postgresql(tmp_path, WORLD) as server:
         url = await server.create_database("shop")
+        # As durable as those of production, or a proof on development servers would prove nothing
+        for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
+            assert await _fetchval(url, f"SHOW {setting}") == "on", setting
         connection = await asyncpg.connect(url)
         await connection.execute("CREATE TABLE kept (number integer)")
         await connection.execute("INSERT INTO kept VALUES (7)")
@@ -63,12 +66,6 @@ async def test_each_service_has_a_database_and_a_role(postgres: PostgresServer) 
     row = await connection.fetchrow("SELECT current_user, usesuper FROM pg_user WHERE usename = current_user")
     assert tuple(row) == ("a shop", False)
     await connection.close()
-
-
-async def test_what_it_acknowledges_is_on_disk(postgres: PostgresServer) -> None:
-    """Development servers are as durable as those of production, or a proof on them would prove nothing."""
-    for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
-        assert await _fetchval(postgres.url(), f"SHOW {setting}") == "on", setting
 
 
 def test_it_does_not_run_as_root(postgres: PostgresServer) -> None:

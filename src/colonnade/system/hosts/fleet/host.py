@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from colonnade.discovery.files import write_registry
+from colonnade.discovery.files import LOOK_SECONDS, write_registry
 from colonnade.persistence import DataDirectory
 from colonnade.security.tenants import Tenant
 from colonnade.system.admin.evidence import write_evidence
@@ -171,6 +171,8 @@ class FleetHost:
                 starting.create_task(self._kept([self._gateway(folder)], opened))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+        # The gateway and the services may have looked just before the last of them was in the registry
+        await self._world.sleep(LOOK_SECONDS)
         return staffing
 
     async def _servers(self, folder: Path, opened: AsyncExitStack) -> _Servers:
