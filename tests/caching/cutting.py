@@ -45,7 +45,10 @@ class Cut:
         try:
             if not self._open:
                 return
-            there, back = await asyncio.open_connection(*self._to)
+            try:
+                there, back = await asyncio.open_connection(*self._to)
+            except OSError:  # the server is away: so is the way to it
+                return
             self._writers.add(back)
             try:
                 async with asyncio.TaskGroup() as group:

@@ -21,6 +21,9 @@ SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1 << 32)
 INSTANCES = {"ordering": 2, "inventory": 2}
 """The others have one instance: two cores carry no more."""
 
+CALM_MINUTES = 1.0
+"""For so long customers come after the last fault: they must not be gone before it, and then all must go on."""
+
 FAULTS_A_MINUTE = 24
 BASKETS = 645
 DAY_MINUTES = 24 * 60
@@ -42,7 +45,7 @@ async def test_a_fleet_under_faults_loses_nothing_and_doubles_nothing(capsys: py
     with own_folder("chaos") as folder, capsys.disabled():
         print(f"\nchaos: seed {SEED}, {MINUTES:g} minutes (CHAOS_SEED, CHAOS_MINUTES)", flush=True)
         async with running(folder, real_world(), INSTANCES) as fleet:
-            shop = await customers(fleet, DAY_MINUTES / MINUTES)
+            shop = await customers(fleet, DAY_MINUTES / (MINUTES + CALM_MINUTES))
             faults = Faults(fleet, random.Random(SEED))  # noqa: S311 - when and what
             try:
                 await _make(faults, shop)
