@@ -43,12 +43,10 @@ class Cut:
         self._tasks.add(task)
         self._writers.add(writer)
         try:
-            if not self._open:
+            reached = await self._reach() if self._open else None
+            if reached is None:
                 return
-            try:
-                there, back = await asyncio.open_connection(*self._to)
-            except OSError:  # the server is away: so is the way to it
-                return
+            there, back = reached
             self._writers.add(back)
             try:
                 async with asyncio.TaskGroup() as group:
@@ -61,6 +59,12 @@ class Cut:
             writer.close()
             self._writers.discard(writer)
             self._tasks.discard(task)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        try:
+            return await asyncio.open_connection(*self._to)
+        except OSError:  # the server is away: so is the way to it
+            return None
 
     async def close(self) -> None:
         """End all."""
