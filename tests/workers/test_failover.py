@@ -73,7 +73,7 @@ async def relaying(store: Store, broker: MemoryBroker) -> AsyncIterator[Relay]:
         yield relay
     finally:
         loop.cancel()
-        await asyncio.wait([loop])
+        await asyncio.gather(loop, return_exceptions=True)  # it has failed where its server was killed
 
 
 async def send(store: Store, relay: Relay, *orders: str) -> list[bytes]:
