@@ -72,6 +72,7 @@ async def test_a_query_string_is_not_logged() -> None:
         (404, "/api/ordering/orders", "info"),
         (503, "/api/ordering/orders", "warning"),
         (200, "/health/ready", "debug"),
+        (200, "/-/ends/ordering", "debug"),
         (503, "/api/ordering/health/ready", "warning"),
     ],
 )

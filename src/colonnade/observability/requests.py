@@ -12,11 +12,14 @@ TENANT = "colonnade.tenant"
 
 _CORRELATION_HEADER = b"x-correlation-id"
 
+_ROUTINE = ("/health/", "/-/ends/", "/-/histories/")
+"""What is asked every few seconds whatever happens: probes, and processes of one system of each other."""
+
 _log = get_logger()
 
 
 class RequestLog:
-    """Hands requests to an application and tells how each ended; probes of health only at the level of debugging.
+    """Hands requests to an application and tells how each ended; routine only at the level of debugging.
 
     The query string is left out: it may hold personal data.
     """
@@ -58,7 +61,7 @@ class RequestLog:
                 break
         if start["status"] >= 500:
             _log.warning("request", **fields)
-        elif "/health/" in scope["path"]:
+        elif any(each in scope["path"] for each in _ROUTINE):
             _log.debug("request", **fields)
         else:
             _log.info("request", **fields)
