@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -19,10 +20,10 @@ from typer.testing import CliRunner, Result
 
 from colonnade.cli.program import app
 from colonnade.messages.envelope import Envelope
-from colonnade.persistence.addresses import HANDLERS
+from colonnade.persistence.addresses import HANDLERS, commands_of
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
-from colonnade.persistence.unit import Deliver, Effect, Park, Unit
+from colonnade.persistence.unit import ChainId, Deliver, Effect, Incoming, NoteLoss, Park, Receive, Unit
 from colonnade.testing import running_system
 from colonnade.world import World, real_world
 from tests.example.bakery.baking import Bake
@@ -31,6 +32,9 @@ from tests.example.bakery.system import bakery
 ROOT = Path(__file__).parents[2]
 BAKERY = "tests.example.bakery.system:bakery"
 SECONDS = 30.0
+
+LOST = ChainId("baking", UUID(int=1), commands_of("selling"), 0)
+"""Of a history that baking knows nothing of."""
 
 
 @contextmanager
@@ -178,25 +182,53 @@ def parked(tmp_path: Path) -> Path:
     return data
 
 
+@pytest.fixture
+def holed(tmp_path: Path) -> Path:
+    """The data of a bakery that waits for a command which nobody has any more, with two behind it."""
+    data = tmp_path / "data"
+    data.mkdir()
+    asyncio.run(lose(lambda: open_sqlite_store(data / "selling.sqlite3", real_world())))
+    return data
+
+
+async def lose(opened: Callable[[], Awaitable[Store]]) -> None:
+    """Let what baking has sent to selling after the second be lost; shelves of 5 and of 6 loaves wait behind it."""
+    world = real_world()
+    store = await opened()
+    early = []
+    for seq in (5, 6):
+        data = msgspec.json.encode({"batch_id": world.ids.new(), "loaves": seq})
+        envelope = _envelope("selling.StockShelf", data)
+        early.append(Incoming(seq, seq - 1, HANDLERS, "a", envelope, ready=False))
+    await store.commit(_unit(world, Receive(LOST, 0, 2, early)))
+    await store.commit(_unit(world, NoteLoss(LOST, 2, 4, "its producer has deleted it", world.clock.micros())))
+    await store.close()
+
+
 async def park(opened: Callable[[], Awaitable[Store]]) -> None:
     """Receive three commands, of 1, 2 and 3 loaves, in the store of baking, and park the first."""
     world = real_world()
     store = await opened()
     for loaves in (1, 2, 3):
-        envelope = Envelope(
-            specversion="1.0",
-            id=world.ids.new(),
-            source="baking",
-            type="baking.Bake",
-            subject="a",
-            time=world.clock.now(),
-            data=msgspec.Raw(b'{"loaves":%d}' % loaves),
-            correlationid=world.ids.new(),
-        )
-        await store.commit(_unit(world, Deliver(HANDLERS, "a", envelope.encode())))
+        envelope = _envelope("baking.Bake", b'{"loaves":%d}' % loaves)
+        await store.commit(_unit(world, Deliver(HANDLERS, "a", envelope)))
     (first,) = await store.inbox.due(world.clock.micros(), 10)
     await store.commit(_unit(world, Park(first.row, 20, "OvenCold: the oven is cold", hold=True)))
     await store.close()
+
+
+def _envelope(type: str, data: bytes) -> bytes:
+    world = real_world()
+    return Envelope(
+        specversion="1.0",
+        id=world.ids.new(),
+        source="baking",
+        type=type,
+        subject="a",
+        time=world.clock.now(),
+        data=msgspec.Raw(data),
+        correlationid=world.ids.new(),
+    ).encode()
 
 
 def _unit(world: World, *effects: Effect) -> Unit:

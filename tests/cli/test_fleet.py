@@ -17,7 +17,7 @@ from colonnade.system.hosts.servers.nats import NatsServer
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.system.hosts.servers.valkey import ValkeyServer
 from colonnade.world import real_world
-from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, park, requested, started
+from tests.cli.conftest import BAKERY, ROOT, Command, Invoked, json_lines, lose, park, requested, started
 from tests.make.terminal import CTRL_C, PATIENCE, on_a_terminal
 
 pytestmark = pytest.mark.timeout(180)  # each starts and stops several processes, beside other tests
@@ -95,6 +95,12 @@ def test_what_is_in_the_stores_of_a_fleet_is_seen_and_mended(
     retried = invoke("dead-letters", "retry", "baking", str(parked["row"]))
     assert (retried.exit_code, retried.stdout) == (0, "1 message put back in line.\n")
     assert invoke("dead-letters", "list", "--json").stdout == ""
+    asyncio.run(lose(lambda: open_postgres_store(addresses["selling"], real_world())))
+    (lost,) = json_lines(invoke("lost", "list", "--json").stdout)
+    assert (lost["service"], lost["after"], lost["up_to"], lost["behind"]) == ("selling", 2, 4, 2)
+    passed = invoke("lost", "pass-over", "selling", str(lost["row"]), "--yes")
+    assert (passed.exit_code, "up to 4, is passed over by " in passed.stdout) == (0, True)
+    assert invoke("lost", "list", "--json").stdout == ""
     assert {each["service"] for each in json_lines(invoke("projections", "list", "--json").stdout)} == {"baking"}
     rebuilt = invoke("projections", "rebuild", "baking", "Anything")
     assert (rebuilt.exit_code, "give the projection a new version" in rebuilt.output) == (1, True)

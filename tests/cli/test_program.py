@@ -29,6 +29,7 @@ COMMANDS = {
     "projections": ("list", "rebuild"),
     "sagas": ("list", "show", "retry", "skip", "compensate", "close"),
     "dead-letters": ("list", "show", "retry", "discard"),
+    "lost": ("list", "pass-over"),
 }
 
 

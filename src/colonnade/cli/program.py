@@ -21,6 +21,7 @@ _COMMANDS = {
     "projections": "See how far read models are, and rebuild them.",
     "sagas": "See sagas, and take stuck ones further.",
     "dead-letters": "See messages that failed for good; retry or discard them.",
+    "lost": "See messages that no producer has any more; pass over them.",
 }
 
 

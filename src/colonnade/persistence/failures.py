@@ -9,6 +9,7 @@ __all__ = [
     "MarkMoved",
     "MessageTooLarge",
     "MissedRow",
+    "NotLost",
     "NotParked",
     "OutcomeUnknown",
     "QueryFailed",
@@ -97,6 +98,17 @@ class NotParked(StoreConflict):
 
     def __str__(self) -> str:
         return f"Message {self.row} is not parked; list the dead letters again."
+
+
+class NotLost(StoreConflict):
+    """What was noted as lost in the row is no hole of its chain: it came after all, or was passed over meanwhile."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
+
+    def __str__(self) -> str:
+        return f"Row {self.row} tells of no hole that is still there; list what is lost again."
 
 
 class TimerGone(StoreConflict):

@@ -28,6 +28,8 @@ __all__ = [
     "Lease",
     "LeftMessage",
     "Loaded",
+    "Loss",
+    "LossRows",
     "OutboxRow",
     "OutboxWeight",
     "ParkedMessage",
@@ -160,6 +162,30 @@ class KeptAside(msgspec.Struct, frozen=True, gc=False):
     reason: str
     data: bytes
     received_at: int
+
+
+class Loss(msgspec.Struct, frozen=True, gc=False):
+    """Messages of a chain beyond the seq `after`, up to `up_to`, that no producer has any more; times in microseconds.
+
+    `received` is how far the chain has come, None where there is none any more, and `behind` how many of its messages
+    wait for those before them. Once passed over it stays as the record of that.
+    """
+
+    row: int
+    chain: ChainId
+    after: int
+    up_to: int
+    reason: str
+    since: int
+    received: int | None
+    behind: int
+    passed_at: int | None
+    passed_by: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the chain still stands before it."""
+        return self.passed_at is None and self.received == self.after
 
 
 class Touched(IntFlag):
@@ -320,6 +346,16 @@ class InboxRows(Protocol):
         Messages of other services are in that lane."""
 
 
+class LossRows(Protocol):
+    """What is missing and will not come."""
+
+    async def page(self, after: int = 0, limit: int = 100) -> list[Loss]:
+        """Up to `limit` of what was noted, whose row is above `after`; what came after all is among it."""
+
+    async def one(self, row: int) -> Loss | None:
+        """One of them."""
+
+
 class Timers(Protocol):
     """Messages that come due later."""
 
@@ -414,6 +450,10 @@ class Store(Protocol):
     @property
     def inbox(self) -> InboxRows:
         """The messages that came in."""
+
+    @property
+    def losses(self) -> LossRows:
+        """The messages that will not come."""
 
     @property
     def timers(self) -> Timers:

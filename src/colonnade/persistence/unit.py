@@ -24,7 +24,9 @@ __all__ = [
     "Incoming",
     "KeepAside",
     "NewEvent",
+    "NoteLoss",
     "Park",
+    "PassOver",
     "Publish",
     "Receive",
     "Relayed",
@@ -144,6 +146,27 @@ class Succeed(msgspec.Struct, frozen=True, gc=False):
     history: UUID
     shared: int
     reason: str
+
+
+class NoteLoss(msgspec.Struct, frozen=True, gc=False):
+    """No producer has the messages of a chain beyond the seq `after`, up to `up_to`, any more; `since` in microseconds.
+
+    One that is noted already, and not passed over, reaches up to there from now on.
+    """
+
+    chain: ChainId
+    after: int
+    up_to: int
+    reason: str
+    since: int
+
+
+class PassOver(msgspec.Struct, frozen=True, gc=False):
+    """What is noted as lost in `row` is given up by somebody: its chain goes on behind it, or behind so much of it as
+    is missing still."""
+
+    row: int
+    by: str
 
 
 class Handled(msgspec.Struct, frozen=True, gc=False):
@@ -284,6 +307,8 @@ Effect = (
     | Relayed
     | Receive
     | Succeed
+    | NoteLoss
+    | PassOver
     | Handled
     | Retry
     | Park

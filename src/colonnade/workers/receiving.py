@@ -19,6 +19,7 @@ from colonnade.persistence.store import Chain, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
 from colonnade.workers.chain_ends import AskEnds, ChainEnds
 from colonnade.workers.consumers import NOBODY
+from colonnade.workers.losses import Losses
 from colonnade.workers.refetching import Obstacle, Refetched
 from colonnade.workers.succession import AskHistories, Succession
 from colonnade.world import World
@@ -118,6 +119,7 @@ class Inbox:
         self._succession = (
             Succession(service, store, world, histories, self._forget_chains) if histories is not None else None
         )
+        self._losses = Losses(service, store, world)
         self._room = self._uncounted = 0
         """So many messages may come before it is counted again what waits, and so many have come since it was."""
         # What the producer of a chain said when it was asked for what comes after a seq
@@ -139,7 +141,7 @@ class Inbox:
             )
         if self._succession is not None:
             states += self._succession.health()
-        return states
+        return [*states, *self._losses.health()]
 
     async def receive(self, messages: Sequence[Carried | Unreadable]) -> None:
         """Write `messages` down; when it returns they are durable. It waits while there is a backlog.
@@ -180,8 +182,8 @@ class Inbox:
             self._ends.forget()  # what waits at the broker, because nothing is taken in, is not missing
         else:
             await self._ends.look({known.id: known.received for known in chains})
-        for chain, received, _ in self._holes():
-            await self._fill(chain, received)
+        for chain, received, since in self._holes():
+            await self._fill(chain, received, since)
         if self._full:
             await self._look_for_room()
 
@@ -216,7 +218,7 @@ class Inbox:
             with suppress(MarkMoved):  # somebody else does it
                 await self._take_over((), behind)
 
-    async def _fill(self, chain: ChainId, received: int) -> None:
+    async def _fill(self, chain: ChainId, received: int, since: float) -> None:
         while True:
             refetched = await self._refetch(chain, received)
             missing = refetched.messages
@@ -225,6 +227,8 @@ class Inbox:
                 refetched = Refetched([replace(missing[0], prev=0), *missing[1:]])
                 missing = refetched.messages
             self._obstacles[chain] = received, refetched.obstacle
+            if refetched.obstacle in _NEVER:
+                await self._note_loss(chain, received, refetched, since)
             if not missing or not missing[0].prev <= received < missing[-1].seq:
                 return
             # A backlog is no reason to wait: it may be the very messages behind the hole
@@ -233,6 +237,15 @@ class Inbox:
             if state is None or not (state.early or self._ends.lies_beyond(chain, state.received)):
                 return
             received = state.received
+
+    async def _note_loss(self, chain: ChainId, received: int, refetched: Refetched, since: float) -> None:
+        state = self._state(chain)
+        ends = [] if refetched.pruned is None else [refetched.pruned]
+        if state is not None and state.early:
+            ends.append(min(state.early))
+        if ends and refetched.obstacle is not None:
+            seconds = self._world.clock.monotonic() - since
+            await self._losses.note(chain, received, min(ends), _NEVER[refetched.obstacle], seconds)
 
     def _hole(self, chain: ChainId, received: int, seconds: float) -> HealthState:
         missing = (
@@ -246,8 +259,9 @@ class Inbox:
         state = self._state(chain)
         waiting = len(state.early_seqs) if state is not None else 0
         lost = (
-            f"{missing} and will not come: {_NEVER[obstacle]}. {waiting} messages wait behind it; "
-            "take it from a backup of its producer, and let producers keep what has left for longer."
+            f"{missing} and will not come: {_NEVER[obstacle]}. {waiting} messages wait behind it; take it from a "
+            "backup of its producer, or pass over it (colonnade lost list, colonnade lost pass-over "
+            f"{self._service} ROW), and let producers keep what has left for longer."
         )
         return HealthState(f"{self._service}.lost", Severity.DEGRADED, lost)
 
@@ -354,6 +368,8 @@ class Inbox:
         for message in sorted(carried, key=lambda each: each.seq):
             seq = message.seq
             if seq <= state.received or seq in state.early_seqs:
+                if (loss := self._losses.passed_over(chain, seq)) is not None:
+                    effects.append(self._losses.came(message, loss))
                 continue
             changed = True
             ready = message.prev <= state.received
@@ -405,6 +421,7 @@ class Inbox:
 
     async def _chains_of(self, flow: _FlowState, key: _Flow) -> dict[ChainId, _ChainState]:
         if flow.chains is None:
+            await self._losses.look()
             states = {}
             for chain in await self._store.inbox.chains():
                 if _flow_of(chain.id) == key:

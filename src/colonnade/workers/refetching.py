@@ -44,10 +44,14 @@ class Obstacle(StrEnum):
 
 
 class Refetched(msgspec.Struct, frozen=True):
-    """Messages of a chain beyond a seq, in order; with no obstacle the first of them follows it."""
+    """Messages of a chain beyond a seq, in order; with no obstacle the first of them follows it.
+
+    Up to the seq `pruned` none is there any more, where some beyond that seq are not.
+    """
 
     messages: Sequence[Carried] = ()
     obstacle: Obstacle | None = None
+    pruned: int | None = None
 
 
 async def from_outbox(producer: Store, chain: ChainId, after: int, limit: int = PAGE_ROWS) -> Refetched:
@@ -66,4 +70,6 @@ async def from_outbox(producer: Store, chain: ChainId, after: int, limit: int = 
                 Carried(chain.source, chain.history, row.topic, row.partition, row.seq, prev, row.key, row.envelope)
             )
             prev = row.seq
-    return Refetched(carried, Obstacle.PRUNED if page.pruned > after else None)
+    if page.pruned > after:
+        return Refetched(carried, Obstacle.PRUNED, page.pruned)
+    return Refetched(carried)

@@ -21,7 +21,9 @@ from colonnade.persistence.unit import (
     Forget,
     Handled,
     KeepAside,
+    NoteLoss,
     Park,
+    PassOver,
     Publish,
     Receive,
     Relayed,
@@ -48,6 +50,8 @@ _FUNCTIONS: Mapping[str, int] = {
     "discard_message": 2,
     "disarm_timers": 3,
     "succeed_chains": 8,
+    "pass_over": 4,
+    "note_losses": 8,
     "receive_messages": 17,
     "expect_versions": 3,
     "forget_answers": 1,
@@ -109,6 +113,8 @@ class Batch:
             Discard: self._discard,
             Receive: self._receive,
             Succeed: self._succeed,
+            NoteLoss: self._note_loss,
+            PassOver: self._pass_over,
             Relayed: self._relayed,
             KeepAside: self._keep_aside,
             ArmTimer: self._arm,
@@ -284,6 +290,15 @@ class Batch:
         chain = effect.chain
         marks = (chain.source, chain.history, chain.topic, chain.partition)
         self._row("succeed_chains", *marks, effect.history, effect.shared, effect.reason, unit.time)
+
+    def _note_loss(self, effect: NoteLoss, unit: Unit, number: int) -> None:
+        chain = effect.chain
+        marks = (chain.source, chain.history, chain.topic, chain.partition)
+        self._row("note_losses", *marks, effect.after, effect.up_to, effect.reason, effect.since)
+
+    def _pass_over(self, effect: PassOver, unit: Unit, number: int) -> None:
+        self._columns["pass_over"] = [number, effect.row, effect.by, unit.time]
+        self.touched |= _INBOX
 
     def _relayed(self, effect: Relayed, unit: Unit, number: int) -> None:
         self._row("mark_relayed", effect.topic, effect.partition, effect.seq)

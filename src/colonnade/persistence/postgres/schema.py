@@ -24,7 +24,7 @@ _IS_THERE = """
     )
 """
 
-_PARTS = ("tables", "histories", "log", "inbox", "effects", "shares")
+_PARTS = ("tables", "histories", "log", "inbox", "losses", "effects", "shares")
 
 
 class UnfitSchema(StoreFailed):

@@ -14,7 +14,9 @@ from colonnade.persistence.unit import (
     Expect,
     Forget,
     Handled,
+    NoteLoss,
     Park,
+    PassOver,
     Receive,
     Retry,
     Settle,
@@ -52,6 +54,8 @@ _WANTED: Mapping[type[Any], Callable[[Any], Hashable]] = {
     Discard: lambda effect: effect.row,
     Receive: lambda effect: effect.chain,
     Succeed: lambda effect: effect.chain,
+    NoteLoss: lambda effect: ("loss", effect.chain, effect.after),
+    PassOver: lambda effect: ("loss", effect.row),
     ArmTimer: lambda effect: ("timer", effect.name),
     DisarmTimer: lambda effect: ("timer", effect.name),
     Answer: lambda effect: ("answer", effect.scope),
@@ -60,7 +64,7 @@ _WANTED: Mapping[type[Any], Callable[[Any], Hashable]] = {
     Defer: lambda effect: ("deferral", effect.key, effect.reply_to, effect.reply_key),
     Settle: lambda effect: ("deferral", effect.key, effect.reply_to, effect.reply_key),
 }
-_APART = (Write, WriteMany, Park, Unpark, Discard)
+_APART = (Write, WriteMany, Park, Unpark, Discard, PassOver)
 
 
 def candidate(place: int, unit: Unit) -> Candidate:

@@ -18,6 +18,7 @@ from colonnade.persistence.postgres.instance import PostgresInstance
 from colonnade.persistence.postgres.leases import PostgresLeases
 from colonnade.persistence.postgres.listening import Listener
 from colonnade.persistence.postgres.log import PostgresLog
+from colonnade.persistence.postgres.losses import PostgresLosses
 from colonnade.persistence.postgres.notices import Notices
 from colonnade.persistence.postgres.pruning import prune
 from colonnade.persistence.postgres.replica import PostgresReplica
@@ -142,6 +143,7 @@ class PostgresStore:
         self.outbox = PostgresOutbox(pages)
         self.inbox = PostgresInbox(pages)
         self.timers = PostgresTimers(pages)
+        self.losses = PostgresLosses(pages)
         self._answers = PostgresAnswers(pages)
         self._beside = connections.writers[-1]
         self.leases = PostgresLeases(self._beside, pages, self.name, schema, self._committed)

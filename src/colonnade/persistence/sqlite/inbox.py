@@ -5,9 +5,20 @@ from uuid import UUID
 
 import apsw
 
-from colonnade.persistence.failures import AlreadyHandled, NotParked
+from colonnade.persistence.failures import AlreadyHandled, NotLost, NotParked
 from colonnade.persistence.own_chains import OWN_CHAINS
-from colonnade.persistence.unit import ChainId, Deliver, Discard, Handled, Park, Receive, Retry, Succeed, Unpark
+from colonnade.persistence.unit import (
+    ChainId,
+    Deliver,
+    Discard,
+    Handled,
+    Park,
+    PassOver,
+    Receive,
+    Retry,
+    Succeed,
+    Unpark,
+)
 
 __all__ = ["KEEP_ASIDE", "UNHANDLED", "InboxWriter"]
 
@@ -124,6 +135,37 @@ class InboxWriter:
         for seq, envelope in {each[3]: each[4] for each in sorted(gone, key=lambda each: each[3])}.items():
             origin = f"{chain.source}/{chain.topic}/{chain.partition}/{seq}"
             self._run(KEEP_ASIDE, (origin, effect.reason, envelope, now))
+
+    def hole(self, row: int) -> tuple[ChainId, int]:
+        """The chain whose mark stands before what is noted as lost in `row`, and up to where it is missing still.
+
+        Raises `NotLost`.
+        """
+        found: Any = self._run(
+            "SELECT source, history, topic, partition, after, up_to FROM losses WHERE row = ? AND passed_at IS NULL",
+            (row,),
+        ).get
+        if found is None:
+            raise NotLost(row)
+        source, history, topic, partition, after, up_to = found
+        chain = ChainId(source, UUID(bytes=history), topic, partition)
+        id, received = self._chains.get(chain, (0, None))
+        first: Any = self._run("SELECT prev FROM inbox WHERE chain = ? AND NOT ready ORDER BY seq LIMIT 1", (id,)).get
+        up_to = up_to if first is None else min(up_to, first)  # what has come early of it meanwhile ends it
+        if received != after or up_to <= after:
+            raise NotLost(row)
+        return chain, up_to
+
+    def pass_over(self, effect: PassOver, now: int) -> None:
+        """Move a chain's mark behind what will not come; whoever receives next wakes what follows."""
+        chain, up_to = self.hole(effect.row)
+        id, _ = self._chains[chain]
+        self._run("UPDATE chains SET received = ? WHERE id = ?", (up_to, id))
+        self._chains[chain] = (id, up_to)
+        self._run(
+            "UPDATE losses SET up_to = ?, passed_at = ?, passed_by = ? WHERE row = ?",
+            (up_to, now, effect.by, effect.row),
+        )
 
     def handled(self, effect: Handled) -> None:
         """Forget a message that is done, and let its line go on."""

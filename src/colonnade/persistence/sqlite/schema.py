@@ -5,7 +5,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
 APPLICATION_ID = 0x436F6C6E
 """Tells a store from other SQLite files (`Coln`)."""
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -97,6 +97,22 @@ CREATE TABLE kept_aside (
     reason TEXT NOT NULL,
     data BLOB NOT NULL,
     received_at INTEGER NOT NULL
+) STRICT;
+
+-- What is missing in a chain and will not come; a row that was passed over stays as the record of that
+CREATE TABLE losses (
+    row INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    history BLOB NOT NULL,
+    topic TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    after INTEGER NOT NULL,
+    up_to INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    passed_at INTEGER,
+    passed_by TEXT,
+    UNIQUE (source, history, topic, partition, after)
 ) STRICT;
 
 CREATE TABLE timers (

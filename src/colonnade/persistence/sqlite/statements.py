@@ -16,6 +16,7 @@ from colonnade.persistence.unit import (
     DisarmTimer,
     Forget,
     KeepAside,
+    NoteLoss,
     Relayed,
     Settle,
     Snapshot,
@@ -35,6 +36,11 @@ _SNAPSHOT = (
 )
 _ANSWER = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 _DEFER = "INSERT OR REPLACE INTO deferrals VALUES (?, ?, ?)"
+_NOTE_LOSS = (
+    "INSERT INTO losses (source, history, topic, partition, after, up_to, reason, since) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, history, topic, partition, after) "
+    "DO UPDATE SET up_to = excluded.up_to WHERE losses.passed_at IS NULL"
+)
 _SETTLE = "DELETE FROM deferrals WHERE key = ? AND reply_to = ? AND reply_key = ?"
 _ARM = "INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _DISARM = "DELETE FROM timers WHERE name = ?"
@@ -53,6 +59,7 @@ class WriteStatements:
             Relayed: lambda effect, unit: run(_RELAYED, (effect.topic, effect.partition, effect.seq)),
             Snapshot: lambda effect, unit: run(_SNAPSHOT, (effect.stream, effect.version, effect.schema, effect.data)),
             KeepAside: lambda effect, unit: run(KEEP_ASIDE, (effect.origin, effect.reason, effect.data, unit.time)),
+            NoteLoss: self._note_loss,
             Answer: lambda effect, unit: run(
                 _ANSWER, (effect.scope, effect.fingerprint, effect.response, effect.expires)
             ),
@@ -71,6 +78,11 @@ class WriteStatements:
         else:
             kept = ("publish", message.topic, message.key, "", message.id.bytes, message.envelope)
         self._run(_ARM, (effect.name, effect.due, *kept))
+
+    def _note_loss(self, effect: NoteLoss, unit: Unit) -> None:
+        chain = effect.chain
+        marks = (chain.source, chain.history.bytes, chain.topic, chain.partition)
+        self._run(_NOTE_LOSS, (*marks, effect.after, effect.up_to, effect.reason, effect.since))
 
     def _write(self, effect: Write, unit: Unit) -> None:
         self._run(effect.sql, effect.parameters)

@@ -18,6 +18,7 @@ from colonnade.persistence.failures import StoreClosed, StoredAnswer, StoreFaile
 from colonnade.persistence.slots import slot_of
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
 from colonnade.persistence.sqlite.leases import SqliteLeases
+from colonnade.persistence.sqlite.losses import SqliteLosses
 from colonnade.persistence.sqlite.opening import (
     NotAStore,
     connect_beside,
@@ -100,6 +101,7 @@ class SqliteStore:
         pages = self._pages = Pages(self._reader, path)
         self.log = SqliteLog(pages)
         self.timers = SqliteTimers(pages)
+        self.losses = SqliteLosses(pages)
         self.dialect: Dialect = sqlite_dialect()
         self._short_queries = ShortQueries(self._reader)
         self._queries = SqliteQueries(path)

@@ -35,6 +35,7 @@ from colonnade.persistence.unit import (
     Fence,
     Handled,
     Park,
+    PassOver,
     Publish,
     Receive,
     Retry,
@@ -91,6 +92,7 @@ class SqliteWriter:
             Discard: self._check_parked,
             Answer: self._check_answer,
             Receive: self._check_chain,
+            PassOver: self._check_hole,
             Advance: self._check_checkpoint,
             ArmTimer: _check_size,
             DisarmTimer: self._check_armed,
@@ -105,6 +107,7 @@ class SqliteWriter:
             Deliver: self._touching(Touched.INBOX, lambda effect, unit: inbox.deliver(effect, unit.time)),
             Receive: self._touching(Touched.INBOX, lambda effect, unit: inbox.receive(effect, unit.time)),
             Succeed: lambda effect, unit: inbox.succeed(effect, unit.time),
+            PassOver: self._touching(Touched.INBOX, lambda effect, unit: inbox.pass_over(effect, unit.time)),
             Handled: lambda effect, unit: inbox.handled(effect),
             Retry: self._touching(Touched.INBOX, lambda effect, unit: inbox.retry(effect)),
             Park: lambda effect, unit: inbox.park(effect, unit.time),
@@ -265,6 +268,9 @@ class SqliteWriter:
         received = self.inbox.received(effect.chain)
         if received != effect.expected:
             raise MarkMoved(f"The chain {effect.chain}", effect.expected, received)
+
+    def _check_hole(self, effect: PassOver, unit: Unit) -> None:
+        self.inbox.hole(effect.row)
 
     def _check_checkpoint(self, effect: Advance, unit: Unit) -> None:
         position = self._run("SELECT position FROM checkpoints WHERE projection = ?", (effect.projection,)).get or 0

@@ -11,6 +11,7 @@ __all__ = [
     "ListProjections",
     "Operation",
     "OperationFailed",
+    "PassOverLost",
     "RebuildProjection",
     "ReplaceInstances",
     "RetryDeadLetters",
@@ -43,6 +44,13 @@ class DiscardDeadLetters(_Operation, frozen=True, tag=True, forbid_unknown_field
     """Give the parked messages of `rows` up."""
 
     rows: tuple[int, ...]
+
+
+class PassOverLost(_Operation, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Let chains go on behind what is noted as lost in `rows`, as no producer has it any more; `by` decides that."""
+
+    rows: tuple[int, ...]
+    by: str
 
 
 class ListProjections(_Operation, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -87,6 +95,7 @@ class ReplaceInstances(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fie
 Operation = (
     RetryDeadLetters
     | DiscardDeadLetters
+    | PassOverLost
     | ListProjections
     | RebuildProjection
     | SteerSaga

@@ -19,12 +19,14 @@ from colonnade.system.admin.operations import (
     ListProjections,
     Operation,
     OperationFailed,
+    PassOverLost,
     RebuildProjection,
     ReplaceInstances,
     RetryDeadLetters,
     ScaleService,
     SteerSaga,
 )
+from colonnade.system.admin.passing_over import pass_over
 from colonnade.system.admin.reports import Finished, Progress, ProjectionStatus, Report
 from colonnade.workers.projections import Progress as Projected
 from colonnade.workers.sagas.messages import SagaControl, control_message
@@ -35,7 +37,7 @@ __all__ = ["Administered", "Rebuildable", "perform"]
 PAGE_ROWS = 200
 
 
-_OfStore = RetryDeadLetters | DiscardDeadLetters | ListProjections | RebuildProjection | SteerSaga
+_OfStore = RetryDeadLetters | DiscardDeadLetters | PassOverLost | ListProjections | RebuildProjection | SteerSaga
 
 
 class Rebuildable(Protocol):
@@ -75,19 +77,22 @@ async def perform(
     if service is None:
         raise OperationFailed(f"There is no service {operation.service}; there are {', '.join(sorted(services))}.")
     try:
-        async with aclosing(_reports(operation, service, world)) as reports:
+        async with aclosing(_reports(operation, services, world)) as reports:
             async for report in reports:
                 yield report
     finally:
         await service.acted()
 
 
-def _reports(operation: _OfStore, service: Administered, world: World) -> AsyncGenerator[Report, None]:
+def _reports(operation: _OfStore, services: Mapping[str, Administered], world: World) -> AsyncGenerator[Report, None]:
+    service = services[operation.service]
     match operation:
         case RetryDeadLetters():
             return _retry(operation, service.store, world)
         case DiscardDeadLetters():
             return _act_on_rows([Discard(row) for row in operation.rows], service.store, world, "discarded")
+        case PassOverLost():
+            return pass_over(operation, {name: each.store for name, each in services.items()}, world)
         case SteerSaga():
             return _steer(operation, service.store, world)
         case ListProjections():

@@ -135,6 +135,22 @@ CREATE TABLE kept_aside (
     received_at bigint NOT NULL
 );
 
+-- What is missing in a chain and will not come; a row that was passed over stays as the record of that
+CREATE TABLE losses (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source text COLLATE "C" NOT NULL,
+    history uuid NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    partition integer NOT NULL,
+    after bigint NOT NULL,
+    up_to bigint NOT NULL,
+    reason text NOT NULL,
+    since bigint NOT NULL,
+    passed_at bigint,
+    passed_by text,
+    UNIQUE (source, history, topic, partition, after)
+);
+
 CREATE TABLE timers (
     name text COLLATE "C" PRIMARY KEY,
     due bigint NOT NULL,

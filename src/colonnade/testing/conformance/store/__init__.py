@@ -6,6 +6,7 @@ from colonnade.testing.conformance.store.inbox import InboxSuite
 from colonnade.testing.conformance.store.inbox_machine import InboxMachineSuite
 from colonnade.testing.conformance.store.log import LogSuite
 from colonnade.testing.conformance.store.log_machine import LogMachineSuite
+from colonnade.testing.conformance.store.losses import LossSuite
 from colonnade.testing.conformance.store.outgoing import OutgoingSuite
 from colonnade.testing.conformance.store.refusals import RefusalSuite
 from colonnade.testing.conformance.store.units import UnitSuite
@@ -14,6 +15,14 @@ __all__ = ["Database", "StoreConformance", "StoreSuite"]
 
 
 class StoreConformance(
-    LogSuite, UnitSuite, RefusalSuite, InboxSuite, OutgoingSuite, ClosingSuite, LogMachineSuite, InboxMachineSuite
+    LogSuite,
+    UnitSuite,
+    RefusalSuite,
+    InboxSuite,
+    LossSuite,
+    OutgoingSuite,
+    ClosingSuite,
+    LogMachineSuite,
+    InboxMachineSuite,
 ):
     """The whole suite."""
