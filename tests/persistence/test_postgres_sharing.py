@@ -14,7 +14,7 @@ from colonnade.persistence.failures import StoreFailed, VersionConflict
 from colonnade.persistence.postgres import PostgresStore, open_postgres_store, writer
 from colonnade.persistence.postgres.connections import CONNECTIONS
 from colonnade.persistence.postgres.notices import ANSWER_SECONDS, LOOK_SECONDS
-from colonnade.persistence.store import Touched
+from colonnade.persistence.store import Committed, Touched
 from colonnade.persistence.unit import Advance, ArmTimer, Deliver, Effect, Publish
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
@@ -127,6 +127,32 @@ async def test_of_two_processes_one_wins_a_version(postgres: PostgresServer) -> 
         for stream in range(10):
             events = await stores[1].log.stream(f"Sale/{stream}")
             assert [event.version for event in events] == [1, 2, 3, 4, 5]
+
+
+async def test_who_is_overtaken_while_it_waits_is_told_by_what(postgres: PostgresServer) -> None:
+    """Another transaction adds the version first: the conflict names it, and the others of the batch are committed."""
+    async with two(postgres.url()) as (store, _):
+        dialect: Any = store.dialect
+        other = await asyncpg.connect(postgres.url(), server_settings={"search_path": dialect.tables_schema})
+        try:
+            await other.execute("BEGIN")
+            await other.execute(
+                "INSERT INTO events VALUES (nextval('positions'), 'Sale/1', 1, $1, 'shop.A', 1, '{}', 1, $1)",
+                UUID(int=9),
+            )
+            units = [asyncio.ensure_future(commit(store, append(f"Sale/{stream}", 0))) for stream in (0, 1, 2)]
+            waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted)"
+            async with asyncio.timeout(WITHIN_SECONDS):
+                while not await other.fetchval(waiting):
+                    await WORLD.sleep(0)
+            await other.execute("COMMIT")
+            before, lost, after = await asyncio.gather(*units, return_exceptions=True)
+        finally:
+            await other.close()
+        assert isinstance(lost, VersionConflict)
+        assert (lost.stream, lost.expected, lost.actual) == ("Sale/1", 0, 1)
+        assert isinstance(before, Committed)
+        assert isinstance(after, Committed)
 
 
 async def test_units_that_want_each_other_s_rows_are_all_decided(postgres: PostgresServer) -> None:

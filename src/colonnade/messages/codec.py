@@ -1,10 +1,11 @@
 """Messages to JSON and back, by stored name."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
-from colonnade.messages.guards import guard_of
+from colonnade.messages.guards import Guard, guard_of
 from colonnade.messages.message import Message
 from colonnade.messages.names import MessageNames
 from colonnade.messages.undecodable import UNDECODABLE
@@ -52,7 +53,7 @@ class MessageCodec:
     def __init__(self, names: MessageNames) -> None:
         self.names = names
         self._encoder = msgspec.json.Encoder()
-        self._decoders: dict[str, tuple[int, msgspec.json.Decoder[Any]]] = {}
+        self._decoders: dict[str, tuple[int, Callable[[bytes | msgspec.Raw], Message], Guard | None]] = {}
 
     def encode(self, message: Message) -> Encoded:
         """`message` as it is stored; raises `MalformedMessage` for a NaN, an infinity or a time without a zone."""
@@ -71,15 +72,14 @@ class MessageCodec:
         known = self._decoders.get(name)
         if known is None:
             kind = self.names.class_of(name)
-            known = self._decoders[name] = (kind.message_version, msgspec.json.Decoder(kind))
-        newest, decoder = known
+            known = self._decoders[name] = kind.message_version, msgspec.json.Decoder(kind).decode, guard_of(kind)
+        newest, decode, guard = known
         if version > newest:
             raise NewerVersion(name, version, newest)
         try:
-            message: Message = decoder.decode(data)
+            message = decode(data)
         except UNDECODABLE as error:
             raise MalformedMessage(name, str(error)) from error
-        guard = guard_of(type(message))
         if guard is not None:
             try:
                 guard(message)

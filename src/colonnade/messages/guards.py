@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["guard_of"]
+__all__ = ["Guard", "guard_of"]
 
 Guard = Callable[[Any], None]
+"""Raises `ValueError` for a value that must not be."""
 
 
 _guards: dict[type, Guard | None] = {}

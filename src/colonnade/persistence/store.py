@@ -64,12 +64,8 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     principal: str | None
 
 
-class StoredMessage(NamedTuple):
-    """A message as it lies in the store: stored name, version of its schema, JSON."""
-
-    name: str
-    schema: int
-    data: bytes
+StoredMessage = tuple[str, int, bytes]
+"""A message as it lies in the store: stored name, version of its schema, JSON. Of many, as drivers give them."""
 
 
 class Loaded(msgspec.Struct, frozen=True, gc=False):

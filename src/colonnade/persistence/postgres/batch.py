@@ -62,8 +62,8 @@ _FUNCTIONS: Mapping[str, int] = {
     "defer_replies": 3,
     "settle_replies": 3,
     "deliver_messages": 5,
-    "append_events": 12,
-    "publish_messages": 6,
+    "append_events": 1,
+    "publish_messages": 1,
 }
 """How many arguments each function takes beside what it hands on."""
 
@@ -194,27 +194,17 @@ class Batch:
         if not effect.events:
             self._row("expect_versions", number, effect.stream, effect.expected)
             return
-        (
-            units, streams, expected, versions, ids, names, schemas, datas, times, correlations, causations, principals,
-        ) = self._of("append_events")  # fmt: skip
+        (rows,) = self._of("append_events")
         version = before = effect.expected
         correlation = unit.correlation_id.bytes
         causation = unit.causation_id.bytes if unit.causation_id is not None else None
         for event in effect.events:
             version += 1
-            units.append(number)
-            streams.append(effect.stream)
-            expected.append(before)
-            versions.append(version)
-            ids.append(event.id.bytes)
-            names.append(event.name)
-            schemas.append(event.schema)
-            datas.append(event.data)
-            times.append(unit.time)
-            correlations.append(correlation)
-            causations.append(causation)
-            principals.append(unit.principal)
-        self._last_event[number] = len(units) - 1
+            rows.append((
+                number, effect.stream, before, version, event.id.bytes, event.name, event.schema, event.data, unit.time,
+                correlation, causation, unit.principal,
+            ))  # fmt: skip
+        self._last_event[number] = len(rows) - 1
         self.drawn += len(effect.events)
         self.touched |= _EVENTS
 
@@ -222,13 +212,9 @@ class Batch:
         self._row("expect_versions", number, effect.stream, effect.version)
 
     def _publish(self, effect: Publish, unit: Unit, number: int) -> None:
-        topics, partitions, keys, ids, envelopes, times = self._of("publish_messages")
-        topics.append(effect.topic)
-        partitions.append(partition_of(effect.key, self._partitions))
-        keys.append(effect.key)
-        ids.append(effect.id.bytes)
-        envelopes.append(effect.envelope)
-        times.append(unit.time)
+        partition = partition_of(effect.key, self._partitions)
+        (rows,) = self._of("publish_messages")
+        rows.append((effect.topic, partition, effect.key, effect.id.bytes, effect.envelope, unit.time))
         self.drawn += 1
         self.touched |= _OUTBOX
 

@@ -24,11 +24,13 @@ from colonnade.persistence.failures import (
 )
 from colonnade.persistence.unit import ChainId
 
-__all__ = ["DRIVER_ERRORS", "Broken", "Busy", "Lost", "query_failure", "write_failure"]
+__all__ = ["DRIVER_ERRORS", "Broken", "Busy", "Lost", "Overtaken", "query_failure", "write_failure"]
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, TypeError, TimeoutError)
 """What a statement raises: the server, the driver, the connection, or a value that cannot be put on the wire."""
 
+# Where two transactions meet that add the same version of a stream
+_STREAMS = ("events", "events_by_stream")
 # Serialization failure, deadlock, lock not available
 _BUSY = frozenset({"40001", "40P01", "55P03"})
 # Data, integrity, syntax or access rule, feature, limits of a program, what a trigger of the user's raises
@@ -45,6 +47,10 @@ class Lost(Exception):
 
 class Busy(StoreFailed):
     """Rows were locked by others for too long; it can be tried again."""
+
+
+class Overtaken(Busy):
+    """Another transaction wrote a stream at the same time; whoever tries again is told by which version it has lost."""
 
 
 class Broken(StoreFailed):
@@ -85,6 +91,8 @@ def write_failure(store: str, error: Exception) -> Lost | StoreFailed:
         # The first of a unit's losses is the one that it is told
         losses = json.loads(getattr(error, "detail", None) or "[]")
         return Lost({unit: build(loss) for unit, *loss in reversed(losses)})
+    if (getattr(error, "table_name", None), getattr(error, "constraint_name", None)) == _STREAMS:
+        return Overtaken(store, _told(error))
     if state in _BUSY:
         return Busy(store, _told(error))
     if state[:2] in _REFUSALS or _is_unfit_value(error):

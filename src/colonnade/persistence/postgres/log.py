@@ -12,12 +12,18 @@ __all__ = ["PostgresLog"]
 
 _EVENT = "position, stream, version, id, name, schema, data, time, correlation, causation, principal"
 
-# The snapshot of each stream, which has no name, then the events after it
+# Along the index, one row a stream: a row an event would cost the client more than gathering them costs the server
 _LOAD = """
+    SELECT e.stream, array_agg(e.name ORDER BY e.version), array_agg(e.schema ORDER BY e.version),
+        array_agg(e.data ORDER BY e.version)
+    FROM {s}.events e WHERE e.stream = ANY ($1) GROUP BY e.stream
+"""
+
+# The snapshot of each stream, which has no name, then the events after it
+_LOAD_FROM_SNAPSHOTS = """
     WITH wanted AS MATERIALIZED (
         SELECT w.place, w.stream, s.version, s.schema, s.data
-        FROM unnest($1::text[], $2::boolean[]) WITH ORDINALITY AS w (stream, snapshots, place)
-        LEFT JOIN {s}.snapshots s ON w.snapshots AND s.stream = w.stream
+        FROM unnest($1::text[]) WITH ORDINALITY AS w (stream, place) LEFT JOIN {s}.snapshots s ON s.stream = w.stream
     )
     SELECT w.place, w.version, NULL AS name, w.schema, w.data FROM wanted w WHERE w.version IS NOT NULL
     UNION ALL
@@ -39,6 +45,8 @@ _STREAMS = """
     SELECT stream FROM found WHERE stream < $3 LIMIT $2
 """
 
+_NOTHING = Loaded(None, ())
+
 
 class PostgresLog:
     """The events of a service, in the order of their positions; readers never skip."""
@@ -47,6 +55,7 @@ class PostgresLog:
         self._pages = pages
         on = pages.on
         self._load = on(_LOAD)
+        self._load_from_snapshots = on(_LOAD_FROM_SNAPSHOTS)
         self._read = on(f"SELECT {_EVENT} FROM {{s}}.read_log($1, $2, $3)")
         self._end = on("SELECT {s}.log_end()")
         self._held = on("SELECT reaches, session, seconds, doing FROM {s}.horizon_held()")
@@ -54,22 +63,31 @@ class PostgresLog:
             f"SELECT {_EVENT} FROM {{s}}.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
         )
         self._streams = on(_STREAMS)
-        self._loads = Together(self._load_together)
+        self._loads = Together(self._load_whole)
+        self._loads_from_snapshots = Together(self._load_after_snapshots)
 
     async def load(self, streams: Sequence[str], *, snapshots: bool) -> Sequence[Loaded]:
         """What the aggregates of `streams` are rebuilt from, in their order."""
-        loads = [self._loads.ask((stream, snapshots)) for stream in streams]
-        return await asyncio.gather(*loads) if len(loads) > 1 else [await load for load in loads]
+        together = self._loads_from_snapshots if snapshots else self._loads
+        if len(streams) == 1:
+            return [await together.ask(streams[0])]
+        return await asyncio.gather(*(together.ask(stream) for stream in streams))
 
-    async def _load_together(self, asked: Sequence[tuple[str, bool]]) -> Sequence[Loaded]:
-        snapshots: list[Snapshot | None] = [None] * len(asked)
-        events: list[list[StoredMessage]] = [[] for _ in asked]
-        rows = await self._pages.all(self._load, [stream for stream, _ in asked], [wanted for _, wanted in asked])
-        for place, version, name, schema, data in rows:
+    async def _load_whole(self, streams: Sequence[str]) -> Sequence[Loaded]:
+        found = {
+            stream: Loaded(None, list(zip(names, schemas, datas, strict=True)))
+            for stream, names, schemas, datas in await self._pages.all(self._load, streams)
+        }
+        return [found.get(stream, _NOTHING) for stream in streams]
+
+    async def _load_after_snapshots(self, streams: Sequence[str]) -> Sequence[Loaded]:
+        snapshots: list[Snapshot | None] = [None] * len(streams)
+        events: list[list[StoredMessage]] = [[] for _ in streams]
+        for place, version, name, schema, data in await self._pages.all(self._load_from_snapshots, streams):
             if name is None:
-                snapshots[place - 1] = Snapshot(asked[place - 1][0], version, schema, data)
+                snapshots[place - 1] = Snapshot(streams[place - 1], version, schema, data)
             else:
-                events[place - 1].append(StoredMessage(name, schema, data))
+                events[place - 1].append((name, schema, data))
         return [Loaded(snapshot, found) for snapshot, found in zip(snapshots, events, strict=True)]
 
     async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:

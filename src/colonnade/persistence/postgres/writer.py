@@ -8,7 +8,7 @@ from colonnade.persistence.coalescing import Written
 from colonnade.persistence.failures import MessageTooLarge, MissedRow, OutcomeUnknown, StoreFailed, WriteFailed
 from colonnade.persistence.postgres.batch import Batch
 from colonnade.persistence.postgres.connections import Connection, Link, roll_back
-from colonnade.persistence.postgres.failures import DRIVER_ERRORS, Broken, Busy, Lost, write_failure
+from colonnade.persistence.postgres.failures import DRIVER_ERRORS, Broken, Busy, Lost, Overtaken, write_failure
 from colonnade.persistence.postgres.histories import HistoryEnded
 from colonnade.persistence.postgres.sealing import Candidate, candidate, seal
 from colonnade.persistence.sizes import check_size
@@ -105,7 +105,10 @@ class PostgresWriter:
                     for each in rest:
                         results[each.place] = broken
                     return 0
-            except (Busy, WriteFailed):
+            except (Busy, WriteFailed) as failed:
+                tries_left -= 1
+                if tries_left and isinstance(failed, Overtaken):
+                    continue
                 # Whose row was locked or refused is not known when all are written at once
                 touched = 0
                 for each in rest:

@@ -162,13 +162,13 @@ class SqliteLog:
                 f"WHERE stream IN ({_marks(whole)}) ORDER BY stream, version",
                 whole,
             ):
-                events[stream].append(StoredMessage(name, schema, data))
+                events[stream].append((name, schema, data))
         for stream, snapshot in kept.items():
             for name, schema, data in self._pages.all(
                 "SELECT name, schema, data FROM events WHERE stream = ? AND version > ? ORDER BY version",
                 (stream, snapshot.version),
             ):
-                events[stream].append(StoredMessage(name, schema, data))
+                events[stream].append((name, schema, data))
         return [Loaded(kept.get(stream), events[stream]) for stream in streams]
 
     async def stream(self, stream: str, after: int = 0, limit: int = 256) -> list[StoredEvent]:

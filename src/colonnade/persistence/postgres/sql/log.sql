@@ -1,7 +1,8 @@
 -- The log and the outbox: positions are drawn under a lock that readers look for, so that they never skip one.
 
--- A lock that names the last position which was given out: all that are drawn under it are higher.
-CREATE FUNCTION lock_positions() RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+-- A lock that names the last position which was given out: all that are drawn under it are higher. The sequence is the
+-- caller's.
+CREATE FUNCTION lock_positions() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(
         'positions'::regclass::oid::bigint::bit(32)::integer, last_value::bit(32)::integer
@@ -11,7 +12,8 @@ END $$;
 CREATE FUNCTION draw_positions(wanted integer) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM lock_positions();
-    RETURN (SELECT array_agg(nextval('positions')) FROM generate_series(1, wanted));
+    -- Not of generate_series, which is taken for a thousand rows where the number is not known: planned anew each time
+    RETURN ARRAY(SELECT nextval('positions') FROM unnest(array_fill(0, ARRAY[wanted])));
 END $$;
 
 CREATE FUNCTION last_position() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -168,56 +170,61 @@ BEGIN
     RETURN before;
 END $$;
 
--- Add events: version n only where n - 1 is, and not twice. `expected` is the version before an append's first event.
--- Rows go in by stream, so that two batches that meet wait for each other in one order. It returns the positions.
-CREATE FUNCTION append_events(
-    before bigint[], units integer[], streams text[], expected integer[], versions integer[], ids uuid[], names text[],
-    schemas integer[], datas bytea[], times bigint[], correlations uuid[], causations uuid[], principals text[]
-) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+-- Rows are handed over whole: an array a column would be walked through by itself, at both ends.
+CREATE TYPE new_event AS (
+    unit integer,
+    stream text COLLATE "C",
+    -- The version before the append's first event
+    expected integer,
+    version integer,
+    id uuid,
+    name text,
+    schema integer,
+    data bytea,
+    time bigint,
+    correlation uuid,
+    causation uuid,
+    principal text
+);
+CREATE TYPE new_message AS (topic text, partition integer, key text, id uuid, envelope bytea, time bigint);
+
+-- Add events where their streams are at the expected versions; one that another transaction adds at the same time is met
+-- at the index and raises a unique violation, and whoever tries again is told by what it has lost. Rows go in by stream,
+-- so that two batches that meet wait for each other in one order. It returns the positions.
+CREATE FUNCTION append_events(before bigint[], appended new_event[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    drawn bigint[] := draw_positions(cardinality(streams));
+    drawn bigint[] := draw_positions(cardinality(appended));
     added integer;
 BEGIN
     INSERT INTO events
     SELECT drawn[g.place], g.stream, g.version, g.id, g.name, g.schema, g.data, g.time, g.correlation, g.causation,
         g.principal
-    FROM unnest(
-        streams, expected, versions, ids, names, schemas, datas, times, correlations, causations, principals
-    ) WITH ORDINALITY AS g (
-        stream, expected, version, id, name, schema, data, time, correlation, causation, principal, place
+    FROM unnest(appended) WITH ORDINALITY AS g (
+        unit, stream, expected, version, id, name, schema, data, time, correlation, causation, principal, place
     )
-    WHERE g.expected = 0 OR EXISTS (SELECT FROM events e WHERE e.stream = g.stream AND e.version = g.expected)
-    ORDER BY g.stream, g.version
-    ON CONFLICT (stream, version) DO NOTHING;
+    WHERE g.expected = (SELECT coalesce(max(e.version), 0) FROM events e WHERE e.stream = g.stream)
+    ORDER BY g.stream, g.version;
     GET DIAGNOSTICS added = ROW_COUNT;
-    IF added < cardinality(streams) THEN
+    IF added < cardinality(appended) THEN
         PERFORM lose('CLVER', (
-            SELECT json_agg(json_build_array(lost.unit, lost.stream, lost.expected, (
-                SELECT coalesce(max(e.version), 0) FROM events e
-                WHERE e.stream = lost.stream AND e.position <> ALL (drawn)
-            ))) FROM (
-                SELECT DISTINCT g.unit, g.stream, g.expected
-                FROM unnest(units, streams, expected, versions) WITH ORDINALITY
-                    AS g (unit, stream, expected, version, place)
-                WHERE NOT EXISTS (
-                    SELECT FROM events e
-                    WHERE e.stream = g.stream AND e.version = g.version AND e.position = drawn[g.place]
-                )
-            ) lost
+            SELECT json_agg(json_build_array(g.unit, g.stream, g.expected, at.version))
+            FROM unnest(appended) AS g CROSS JOIN LATERAL (
+                SELECT coalesce(max(e.version), 0) AS version FROM events e
+                WHERE e.stream = g.stream AND e.position <> ALL (drawn)
+            ) at WHERE g.version = g.expected + 1 AND at.version <> g.expected
         ));
     END IF;
     RETURN drawn;
 END $$;
 
-CREATE FUNCTION publish_messages(
-    before bigint[], topics text[], partitions integer[], keys text[], ids uuid[], envelopes bytea[], times bigint[]
-) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION publish_messages(before bigint[], published new_message[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    drawn bigint[] := draw_positions(cardinality(topics));
+    drawn bigint[] := draw_positions(cardinality(published));
 BEGIN
     INSERT INTO outbox
     SELECT drawn[g.place], g.topic, g.partition, g.key, g.id, g.envelope, g.time
-    FROM unnest(topics, partitions, keys, ids, envelopes, times) WITH ORDINALITY
-        AS g (topic, partition, key, id, envelope, time, place);
+    FROM unnest(published) WITH ORDINALITY AS g (topic, partition, key, id, envelope, time, place);
     RETURN before;
 END $$;

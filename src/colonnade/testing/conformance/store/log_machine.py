@@ -102,9 +102,7 @@ class LogMachine(StoreMachine):
             version = self.snapshots.get(stream) if snapshots else None
             assert (loaded.snapshot.version if loaded.snapshot else None) == version
             expected = [event for event in self.log if event.stream == stream and event.version > (version or 0)]
-            assert [(event.name, event.data) for event in loaded.events] == [
-                (event.name, event.data) for event in expected
-            ]
+            assert list(loaded.events) == [(event.name, event.schema, event.data) for event in expected]
 
     @rule()
     def list_streams(self) -> None:
