@@ -1,10 +1,10 @@
 """The command line. Each command is imported only when it is used."""
 
-from colonnade.cli.program import app
-
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the program `colonnade`."""
+    from colonnade.cli.program import app  # a process of a fleet is in this package too, and needs none of it
+
     app(prog_name="colonnade")

@@ -12,7 +12,8 @@ from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.persistence.store import Store
 from colonnade.security.tenants import is_tenant_name
 from colonnade.system.admin.evidence import open_to_read
-from colonnade.system.admin.offline import TENANTS, NoStores, services_in
+from colonnade.system.admin.offline import NoStores, services_in
+from colonnade.system.hosts.data_directory import TENANTS
 from colonnade.world import real_world
 
 __all__ = ["DEFAULT_DATA", "READING_FAILURES", "Data", "OfService", "OfTenant", "chosen", "of_tenant", "reading"]

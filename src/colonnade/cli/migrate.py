@@ -16,8 +16,13 @@ from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.migrations.line import InvalidMigration, Line
 from colonnade.persistence.sqlite import NewerStore, NotAStore
 from colonnade.system import InvalidSystem, System
-from colonnade.system.admin.offline import TENANTS, NoStores, stores_in, tenants_in
-from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory, own_data_directory
+from colonnade.system.admin.offline import NoStores, stores_in, tenants_in
+from colonnade.system.hosts.data_directory import (
+    TENANTS,
+    DataDirectoryInUse,
+    UnusableDataDirectory,
+    own_data_directory,
+)
 from colonnade.system.hosts.servers.child import ServerFailed
 from colonnade.system.topology import topology_of
 from colonnade.world import real_world

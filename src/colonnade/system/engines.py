@@ -15,7 +15,6 @@ from colonnade.caching.query_cache import QueryCache
 from colonnade.messages import Command, Query
 from colonnade.observability.correlation import Context
 from colonnade.persistence import DataDirectory
-from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId
 from colonnade.security.tenants import Tenant
@@ -92,6 +91,7 @@ def embedded_engines(data: DataDirectory, world: World, purge: Sequence[str] = (
 
 def sqlite_stores(data: DataDirectory, world: World) -> OpenStore:
     """Stores in files of `data`."""
+    from colonnade.persistence.sqlite import open_sqlite_store  # a process of a fleet begins sooner without it
 
     async def open_store(service: str) -> Store:
         return await open_sqlite_store(data.path / f"{service}.sqlite3", world)

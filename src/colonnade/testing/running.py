@@ -13,8 +13,8 @@ from colonnade.persistence import DataDirectory
 from colonnade.persistence.unit import Unit
 from colonnade.security.tenants import Tenant
 from colonnade.system import System
-from colonnade.system.admin.offline import TENANTS
 from colonnade.system.engines import Engines, embedded_engines, engines_of, sqlite_stores
+from colonnade.system.hosts.data_directory import TENANTS
 from colonnade.system.hosts.supervision import Supervisor
 from colonnade.system.mediation import RoutingMediator
 from colonnade.system.runtime import Runtime, build

@@ -11,13 +11,12 @@ from colonnade.security.tenants import Tenant
 from colonnade.system.admin.evidence import open_at, read_evidence
 from colonnade.system.admin.perform import Administered
 from colonnade.system.engines import embedded_engines
-from colonnade.system.hosts.data_directory import own_data_directory
+from colonnade.system.hosts.data_directory import TENANTS, own_data_directory
 from colonnade.system.runtime import Runtime, build
 from colonnade.system.service import System
 from colonnade.world import World
 
 __all__ = [
-    "TENANTS",
     "NoStores",
     "administered",
     "holds_stores",
@@ -26,9 +25,6 @@ __all__ = [
     "stores_in",
     "tenants_in",
 ]
-
-TENANTS = "tenants"
-"""The directory in which each tenant has a data directory."""
 
 _MAGIC = b"SQLite format 3\x00"
 _APPLICATION_ID = slice(68, 72)

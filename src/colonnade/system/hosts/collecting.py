@@ -12,8 +12,10 @@ behind is freed by its counts, so that looking is seldom worth its pause."""
 def spare_what_stays() -> None:
     """Let the collector pass over what was made until now, which lives as long as the process.
 
-    Looking through it again and again was 15 % of an order's CPU, and half of its longest pauses.
+    Looking through it again and again was 15 % of an order's CPU, and half of its longest pauses; once, for the two
+    thousand objects that are garbage by now, it was a tenth of the time to begin. A collector that was disabled while
+    the process began looks from now on.
     """
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(*_COLLECTED_AFTER)

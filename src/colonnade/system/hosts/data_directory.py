@@ -9,7 +9,10 @@ from pathlib import Path
 
 from colonnade.persistence.store import DataDirectory
 
-__all__ = ["DataDirectoryInUse", "UnusableDataDirectory", "own_data_directory"]
+__all__ = ["TENANTS", "DataDirectoryInUse", "UnusableDataDirectory", "own_data_directory"]
+
+TENANTS = "tenants"
+"""The directory in which each tenant has a data directory."""
 
 LOCK_FILE = "lock"
 

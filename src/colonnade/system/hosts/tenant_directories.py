@@ -7,8 +7,8 @@ from pathlib import Path
 
 from colonnade.persistence import DataDirectory
 from colonnade.security.tenants import Tenant
-from colonnade.system.admin.offline import TENANTS, holds_stores, tenants_in
-from colonnade.system.hosts.data_directory import UnusableDataDirectory, own_data_directory
+from colonnade.system.admin.offline import holds_stores, tenants_in
+from colonnade.system.hosts.data_directory import TENANTS, UnusableDataDirectory, own_data_directory
 
 __all__ = ["allow_open_files", "own_tenant_directories", "refuse_tenants"]
 

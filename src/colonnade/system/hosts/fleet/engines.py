@@ -13,8 +13,8 @@ from colonnade.persistence import DataDirectory
 from colonnade.persistence.store import Store
 from colonnade.presentation.balancing import Balancer
 from colonnade.security.tenants import Tenant
-from colonnade.system.admin.offline import TENANTS
 from colonnade.system.engines import Engines, engines_of
+from colonnade.system.hosts.data_directory import TENANTS
 from colonnade.system.hosts.fleet.brokers import connect_to_broker
 from colonnade.system.hosts.fleet.elsewhere import HttpElsewhere
 from colonnade.system.hosts.fleet.settings import ServiceSettings
