@@ -29,6 +29,7 @@ from colonnade.persistence.unit import (
     Fence,
     Forget,
     Handled,
+    HandledAtOnce,
     Incoming,
     KeepAside,
     NewEvent,
@@ -231,7 +232,8 @@ def _units(numbers: Numbers, sales: str) -> Sequence[Sequence[Effect]]:
         [Publish("shop.events", late, WORLD.ids.new(), b"{}"), Relayed("shop.events", new % 8, ROWS - 40)],
         [Deliver("Till", late, b"{}"), ArmTimer(f"timer {new}", LATER, Deliver("Till", "a", b"{}", "timers"))],
         [DisarmTimer(f"filler {new}", LATER + new), DisarmTimer("never armed")],
-        [Receive(CHAIN, expected, numbers.received, incoming)],
+        [Receive(CHAIN, expected, numbers.received, incoming, at_once=[("Till", f"at once {new}")])],
+        [HandledAtOnce("Till", f"at once {new}")],
         [Receive(former, 0, 5, [])],
         [Succeed(former, UUID(int=new), 3, "lost")],
         [Receive(holed, 0, 5, []), NoteLoss(holed, 5, 9, "its producer has deleted it", NOW)],
@@ -266,6 +268,7 @@ LOSING: Sequence[Sequence[Effect]] = [
     [DisarmTimer("never armed", NOW)],
     [Advance("Sales", 77, 78)],
     [Receive(CHAIN, 77, 78, [])],
+    [HandledAtOnce("Till", "late 1")],
 ]
 
 

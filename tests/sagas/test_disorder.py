@@ -61,15 +61,15 @@ async def test_undoings_are_answered_twice_and_done_once(tmp_path: Path) -> None
 async def test_an_undoing_that_comes_before_its_step_prevents_it(tmp_path: Path) -> None:
     """It leaves a tombstone, and the step is refused when it comes."""
     async with travelling(tmp_path) as travel:
-        travel.clerks.tell("book a", "fail")
+        travel.clerks.tell("book a", "fail", "fail")  # at once, and by the worker
         await travel.plan("a")
-        await travel.clerks.until_asked("book a")
+        await travel.clerks.until_asked("book a", 2)
         await travel.until(lambda: travel.fails("stations"))
         await travel.commit(travel.stations, Deliver(HANDLERS, "undo", await travel.undoing("a")))
         await travel.until(lambda: travel.is_undone("a"))
         await travel.pass_time_until(lambda: travel.is_at(End.COMPENSATED))
         assert await travel.booked() == []
-        assert (travel.clerks.asked["book a"], travel.clerks.asked["unbook a"]) == (1, 0)
+        assert (travel.clerks.asked["book a"], travel.clerks.asked["unbook a"]) == (2, 0)
         assert await travel.told() == [("TripFailed", {"step": "a", "code": "stations.Undone"})]
 
 

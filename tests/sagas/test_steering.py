@@ -168,10 +168,10 @@ async def test_a_saga_is_closed_as_it_stands(tmp_path: Path) -> None:
 async def test_a_saga_whose_completion_is_not_answered_is_stuck_and_says_so(tmp_path: Path) -> None:
     """Nobody knows whether it is complete; somebody compensates, and whatever times out then is heard of."""
     async with travelling(tmp_path) as travel:
-        travel.clerks.tell("complete", "wait")
-        travel.clerks.tell("unbook a", "wait")
+        travel.clerks.tell("complete", "wait", "wait")
+        travel.clerks.tell("unbook a", "wait", "wait")
         await travel.plan("a")
-        await travel.clerks.until_asked("complete")
+        await travel.clerks.until_asked("complete", 2)
         await travel.pass_time(60)
         await travel.pass_time_until(lambda: told(travel))
         assert f"BookTrip/{TRIP} is stuck: it waits for the answer to trips.CompleteTrip" in await told_stuck(travel)

@@ -28,6 +28,7 @@ class Script:
     store: SqliteStore
     world: World
     holds: bool = True
+    joins: bool = False
     tried: list[str] = field(default_factory=list)
     faults: dict[str, Fault] = field(default_factory=dict)
     gates: dict[str, asyncio.Event] = field(default_factory=dict)

@@ -43,6 +43,7 @@ class Counter:
     world: World
     owner: str
     holds: bool = True
+    joins: bool = False
 
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         """Write it down, once."""

@@ -29,6 +29,7 @@ from colonnade.persistence.unit import (
     Publish,
     Snapshot,
     Unit,
+    at_once,
 )
 from colonnade.persistence.work import StreamBusy, Work, current_work
 from colonnade.world import World, datetime_of
@@ -73,7 +74,7 @@ class Execution:
 
     `changed` is told the service's own tables that a unit has written, before the command is answered. Where the store
     is `shared` with other processes, an aggregate from memory may have moved: a unit that does not write its stream
-    commits only if it has not.
+    commits only if it has not. `commit` is how units are committed, the store's own way where it is not given.
     """
 
     def __init__(
@@ -87,9 +88,11 @@ class Execution:
         changed: Callable[[Collection[str]], Awaitable[None]] | None = None,
         *,
         shared: bool = False,
+        commit: Callable[[Unit], Awaitable[Committed]] | None = None,
     ) -> None:
         self._changed = changed
         self._store = store
+        self._commit_unit = commit or store.commit
         self._codec = codec
         self._routes = routes
         self._kinds = {kind.type: kind for kind in kinds}
@@ -113,8 +116,10 @@ class Execution:
         A `Refusal` is an outcome: what was recorded is dropped, `base` and `close`'s effects are committed. Any other
         exception commits nothing and is raised; so is a `StoreConflict` that another run cannot mend. The handler
         runs again when its streams were taken in an order that could block others, or written by another process.
-        Cancelled while its unit is being committed, it keeps its streams until that is decided.
+        Cancelled while its unit is being committed, it keeps its streams until that is decided. For a message that is
+        done at once it raises `StreamBusy` rather than wait.
         """
+        patient = at_once(base) is None
         ahead: frozenset[str] = frozenset()
         kept: list[str] = []
         monotonic = self._world.clock.monotonic
@@ -123,7 +128,7 @@ class Execution:
         try:
             while True:
                 runs += 1
-                work = Work(self._queues, kept)
+                work = Work(self._queues, kept, patient=patient)
                 kept = []
                 at_hand = current_work.set(work)
                 try:
@@ -133,12 +138,18 @@ class Execution:
                     begun = monotonic()
                     position = await self._commit(work, outcome, context, base, close, fence)
                 except StreamBusy as busy:
+                    if not patient:
+                        raise
                     ahead |= busy.streams
                     runs -= 1
                     continue
                 except VersionConflict as conflict:
                     # What was taken for new without a look will be as little new in the next run
-                    if runs >= RUNS_AFTER_CONFLICT or (conflict.expected == 0 and conflict.stream not in work.held):
+                    if (
+                        not patient
+                        or runs >= RUNS_AFTER_CONFLICT
+                        or (conflict.expected == 0 and conflict.stream not in work.held)
+                    ):
                         raise
                     # With the streams held: the others of this process would only lose as well
                     took = max(took, monotonic() - begun)
@@ -180,7 +191,7 @@ class Execution:
             self._keep(work)
             return await self._store.log.end()
         try:
-            committed = await self._store.commit(unit)
+            committed = await self._commit_unit(unit)
         except asyncio.CancelledError:
             work.release_when(self._decided(unit, work))
             raise

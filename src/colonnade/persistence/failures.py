@@ -6,6 +6,7 @@ __all__ = [
     "AlreadyAnswered",
     "AlreadyHandled",
     "LeaseLost",
+    "LineBusy",
     "MarkMoved",
     "MessageTooLarge",
     "MissedRow",
@@ -76,6 +77,17 @@ class LeaseLost(StoreConflict):
 
     def __str__(self) -> str:
         return f"Lease {self.lease} is no longer held at epoch {self.epoch}; stop working under it."
+
+
+class LineBusy(StoreConflict):
+    """A message was to be done at once, and others wait in its line."""
+
+    def __init__(self, consumer: str, key: str) -> None:
+        super().__init__(consumer, key)
+        self.consumer, self.key = consumer, key
+
+    def __str__(self) -> str:
+        return f"Messages of {self.key} wait for {self.consumer}; take this one into the inbox, behind them."
 
 
 class MarkMoved(StoreConflict):

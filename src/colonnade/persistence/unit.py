@@ -21,6 +21,7 @@ __all__ = [
     "Fence",
     "Forget",
     "Handled",
+    "HandledAtOnce",
     "Incoming",
     "KeepAside",
     "NewEvent",
@@ -38,6 +39,7 @@ __all__ = [
     "Unpark",
     "Write",
     "WriteMany",
+    "at_once",
 ]
 
 
@@ -125,7 +127,9 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
 class Receive(msgspec.Struct, frozen=True, gc=False):
     """Take messages into the inbox and move the chain's mark, which must stand at `expected`, to `received`.
 
-    `completed` are the sequence numbers of messages received early, whose gap these messages close.
+    `completed` are the sequence numbers of messages received early, whose gap these messages close. `at_once` are the
+    lines, by consumer and key, of messages of the chain that are done with this unit instead of being taken in: nothing
+    may wait in them.
     """
 
     chain: ChainId
@@ -133,6 +137,7 @@ class Receive(msgspec.Struct, frozen=True, gc=False):
     received: int
     messages: Sequence[Incoming]
     completed: Sequence[int] = ()
+    at_once: Sequence[tuple[str, str]] = ()
 
 
 class Succeed(msgspec.Struct, frozen=True, gc=False):
@@ -170,9 +175,19 @@ class PassOver(msgspec.Struct, frozen=True, gc=False):
 
 
 class Handled(msgspec.Struct, frozen=True, gc=False):
-    """The inbox row is done; it must still be there."""
+    """The inbox row is done; it must still be there.
+
+    Below zero `row` is no row, but the number of a message that is done at once: such a unit comes to no store.
+    """
 
     row: int
+
+
+class HandledAtOnce(msgspec.Struct, frozen=True, gc=False):
+    """A message of the service to itself is done with this unit, not delivered: nothing may wait in its line."""
+
+    consumer: str
+    key: str
 
 
 class Retry(msgspec.Struct, frozen=True, gc=False):
@@ -310,6 +325,7 @@ Effect = (
     | NoteLoss
     | PassOver
     | Handled
+    | HandledAtOnce
     | Retry
     | Park
     | Unpark
@@ -331,7 +347,8 @@ Effect = (
 class Unit(msgspec.Struct, gc=False):
     """All that is committed together, or not at all, and why it happened.
 
-    `time` is in microseconds since 1970-01-01T00:00:00Z.
+    `time` is in microseconds since 1970-01-01T00:00:00Z. `followers` are the units of messages that are done at once,
+    and have neither a fence nor SQL nor followers of their own.
     """
 
     time: int
@@ -340,3 +357,10 @@ class Unit(msgspec.Struct, gc=False):
     principal: str | None = None
     effects: list[Effect] = msgspec.field(default_factory=list)
     fence: Fence | None = None
+    followers: Sequence["Unit"] = ()
+
+
+def at_once(effects: Sequence[Effect]) -> int | None:
+    """The number of the message that is done at once by what begins with these effects, if it is one."""
+    first = effects[0] if effects else None
+    return -first.row if type(first) is Handled and first.row < 0 else None

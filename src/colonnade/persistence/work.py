@@ -31,7 +31,10 @@ class NoWorkAtHand(RuntimeError):
 
 
 class Work:
-    """One run of one handler. Streams that it took stay taken until it is released, after which it takes none."""
+    """One run of one handler. Streams that it took stay taken until it is released, after which it takes none.
+
+    One that is not `patient` waits for no stream that another holds.
+    """
 
     __slots__ = (
         "_queues",
@@ -43,11 +46,13 @@ class Work:
         "later",
         "loading",
         "over",
+        "patient",
         "remembered",
     )
 
-    def __init__(self, queues: StreamQueues, held: Iterable[str] = ()) -> None:
+    def __init__(self, queues: StreamQueues, held: Iterable[str] = (), *, patient: bool = True) -> None:
         self._queues = queues
+        self.patient = patient
         self.over = False
         self.held = [*held]
         # Kept beside being raised: a handler that catches all, or loads in a task group, hides the exception
@@ -75,7 +80,7 @@ class Work:
     async def take(self, streams: Iterable[str]) -> None:
         """Take more streams; raises `StreamBusy` rather than wait while others are held out of order."""
         wanted = [stream for stream in streams if stream not in self.held]
-        if not self.held:
+        if not self.held and self.patient:
             await self.take_all(set(wanted))
             return
         for stream in sorted(set(wanted)):

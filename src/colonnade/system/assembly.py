@@ -39,6 +39,7 @@ from colonnade.system.errors import InvalidSystem, Mistake
 from colonnade.system.mediation import MessageHandlers, RoutingMediator
 from colonnade.system.service import Service
 from colonnade.system.topology import Topology, subscriber_name
+from colonnade.workers.at_once import AtOnce
 from colonnade.workers.commands import CommandConsumer
 from colonnade.workers.consumers import Consumer, SubscriberConsumer
 from colonnade.workers.horizon import Horizon
@@ -125,6 +126,7 @@ class ServiceBuilder:
         # Another instance may have written since: a handler must not refuse by what was
         self._cache = AggregateCache(AGGREGATES_REMEMBERED)
         self._models = ReadModels(service.name, self._store, world)
+        self._at_once = AtOnce(self._store, world, self._tenant)
         self._execution = Execution(
             self._store,
             codec,
@@ -134,6 +136,7 @@ class ServiceBuilder:
             world,
             self._models.changed,
             shared=engines.shared,
+            commit=self._at_once.commit,
         )
 
     async def build(self) -> RunningService:
@@ -166,7 +169,9 @@ class ServiceBuilder:
         self.handlers = handlers
         self._owners.update({declared.message: handlers for declared in self._declared.handlers})
         consumers = await self._consumers(container, handlers)
-        worker = Worker(self.name, self._store, consumers, self._world, self._foreground, tenant=self._tenant)
+        worker = Worker(
+            self.name, self._store, consumers, self._world, self._foreground, tenant=self._tenant, at_once=self._at_once
+        )
         relay = Relay(
             self.name,
             self._store,
@@ -187,6 +192,8 @@ class ServiceBuilder:
             self._ends,
             tenant=self._tenant,
             histories=self._histories,
+            at_once=self._at_once,
+            all_lines=lambda: worker.has_all_lines,
         )
         receiving: dict[str, Loop] = {}
         if self._engines.shared:
@@ -292,7 +299,9 @@ class ServiceBuilder:
 
     async def _consumers(self, container: AsyncContainer, handlers: MessageHandlers) -> Mapping[str, Consumer]:
         consumers: dict[str, Consumer] = {
-            HANDLERS: CommandConsumer(handlers.execute, self._store, self._codec, self._routes, self._world)
+            HANDLERS: CommandConsumer(
+                handlers.execute, self._store, self._codec, self._routes, self._world, self._at_once.commit
+            )
         }
         for declared in self._declared.subscribers:
             name = subscriber_name(declared.kind)

@@ -1,6 +1,6 @@
 """Commands from the inbox: carried out, each in one unit of work, and answered where a saga asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from colonnade.persistence.failures import StoredAnswer, VersionConflict
 from colonnade.persistence.outgoing import reply_effect
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.reply_keys import Direction, ReplyKey
-from colonnade.persistence.store import DueMessage, Store
+from colonnade.persistence.store import Committed, DueMessage, Store
 from colonnade.persistence.unit import Answer, Defer, Effect, Handled, Unit
 from colonnade.world import World
 
@@ -77,7 +77,9 @@ class CommandConsumer:
     codec: MessageCodec
     routes: Routes
     world: World
+    commit: Callable[[Unit], Awaitable[Committed]]
     holds: bool = True
+    joins: bool = True
 
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         """Carry the command in `envelope` out."""
@@ -192,7 +194,7 @@ class CommandConsumer:
         await self._commit(context, effects)
 
     async def _commit(self, context: Context, effects: list[Effect]) -> None:
-        await self.store.commit(unit_of(self.world, context, effects))
+        await self.commit(unit_of(self.world, context, effects))
 
     def _reply(self, envelope: Envelope, context: Context, reply: Reply) -> Effect:
         assert envelope.replykey is not None

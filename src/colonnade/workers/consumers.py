@@ -49,6 +49,10 @@ class Consumer(Protocol):
     def holds(self) -> bool:
         """Whether later messages of a key wait behind one that is parked."""
 
+    @property
+    def joins(self) -> bool:
+        """Whether its messages may be done at once: it waits for nothing outside, and commits one unit."""
+
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         """Handle one message; an exception means that nothing was committed.
 
@@ -71,6 +75,7 @@ class SubscriberConsumer:
     store: Store
     codec: MessageCodec
     world: World
+    joins: bool = False
 
     @property
     def holds(self) -> bool:
@@ -105,6 +110,7 @@ class Nobody:
     store: Store
     world: World
     holds: bool = False
+    joins: bool = False
 
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         """Forget the message."""

@@ -17,12 +17,14 @@ from colonnade.persistence.failures import MarkMoved
 from colonnade.persistence.reply_keys import ReplyKey
 from colonnade.persistence.store import Chain, Store
 from colonnade.persistence.unit import ChainId, Effect, Incoming, KeepAside, Receive, Unit
+from colonnade.workers.at_once import AtHand, AtOnce
 from colonnade.workers.chain_ends import AskEnds, ChainEnds
 from colonnade.workers.consumers import NOBODY
 from colonnade.workers.losses import Losses
+from colonnade.workers.places import FRESH_MICROSECONDS
 from colonnade.workers.refetching import Obstacle, Refetched
 from colonnade.workers.succession import AskHistories, Succession
-from colonnade.world import World
+from colonnade.world import World, micros_of
 
 __all__ = ["BACKLOG_LIMIT", "HOLE_SECONDS", "Inbox", "OtherTenants", "Refetch"]
 
@@ -91,7 +93,8 @@ class Inbox:
     have come; what has come before is known by the chain's mark for ever. A chain that is met for the first time
     begins with the first message that its producer still has. What is missing shows by what comes after it, or by how
     far its producer says that it has published. `histories` asks a producer whose database may have been promoted or
-    restored which history it is in; None where none has another.
+    restored which history it is in; None where none has another. Fresh messages are done `at_once` where that is given
+    and `all_lines` of the service are this instance's: else others have their part to do.
     """
 
     def __init__(
@@ -105,9 +108,13 @@ class Inbox:
         backlog_limit: int = BACKLOG_LIMIT,
         tenant: str | None = None,
         histories: AskHistories | None = None,
+        at_once: AtOnce | None = None,
+        all_lines: Callable[[], bool] = lambda: True,
     ) -> None:
         self._service = service
         self._store = store
+        self._at_once = at_once
+        self._all_lines = all_lines
         self._world = world
         self._interested = interested
         self._refetch = refetch
@@ -312,21 +319,23 @@ class Inbox:
             by_chain.setdefault(chain, []).append(message)
         async with self._turns_of({_flow_of(chain) for chain in by_chain}) as flows:
             effects: list[Effect] = []
+            at_hand: list[AtHand] = []
             after: dict[ChainId, _ChainState] = {}
             for chain, carried in by_chain.items():
                 known = flows[_flow_of(chain)].get(chain)
                 if known is None and not carried:
                     continue
                 moved = known.copy() if known is not None else _ChainState(await self._beginning(chain, carried))
-                receive = self._sorted_in(chain, carried, known.received if known is not None else 0, moved, effects)
+                receive = self._sorted_in(
+                    chain, carried, known.received if known is not None else 0, moved, effects, at_hand
+                )
                 if receive is not None:
                     effects.append(receive)
                     after[chain] = moved
             if not effects:
                 return
-            unit = Unit(self._world.clock.micros(), self._world.ids.new(), effects=effects)
             try:
-                await self._store.commit(unit)
+                await self._commit(effects, at_hand)
             except BaseException:
                 # Nobody knows what was committed, for instance when the caller was cancelled
                 for key in flows:
@@ -334,6 +343,18 @@ class Inbox:
                 raise
             for chain, moved in after.items():
                 flows[_flow_of(chain)][chain] = moved
+
+    async def _commit(self, effects: Sequence[Effect], at_hand: Sequence[AtHand]) -> None:
+        def unit_with(done: Collection[AtHand]) -> Unit:
+            gone = {id(message.brought_by) for message in done}
+            return Unit(
+                self._world.clock.micros(), self._world.ids.new(), effects=[_without(each, gone) for each in effects]
+            )
+
+        if self._at_once is None or not self._all_lines():
+            await self._store.commit(unit_with(()))
+        else:
+            await self._at_once.commit_with(at_hand, unit_with)
 
     @asynccontextmanager
     async def _turns_of(self, keys: Collection[_Flow]) -> AsyncIterator[dict[_Flow, dict[ChainId, _ChainState]]]:
@@ -358,10 +379,18 @@ class Inbox:
         return min([first.prev, *(message.prev for message in earlier.messages)])
 
     def _sorted_in(
-        self, chain: ChainId, carried: Sequence[Carried], expected: int, state: _ChainState, effects: list[Effect]
+        self,
+        chain: ChainId,
+        carried: Sequence[Carried],
+        expected: int,
+        state: _ChainState,
+        effects: list[Effect],
+        at_hand: list[AtHand],
     ) -> Receive | None:
         rows: list[Incoming] = []
         completed: list[int] = []
+        later: set[tuple[str, str]] = set()
+        """The lines in which one waits for others, and none may go before it."""
         before = state.received
         changed = state.received in state.early
         self._follow(state, completed)
@@ -373,7 +402,15 @@ class Inbox:
                 continue
             changed = True
             ready = message.prev <= state.received
-            rows.extend(self._rows(message, ready, effects))
+            incoming, envelope = self._rows(message, ready, effects)
+            rows.extend(incoming)
+            lines = [(row.consumer, row.key) for row in incoming]
+            if ready and envelope is not None and self._is_fresh(envelope):
+                at_hand.extend(
+                    AtHand(row, envelope) for row, line in zip(incoming, lines, strict=True) if line not in later
+                )
+            else:
+                later.update(lines)
             if not ready:
                 state.early[message.prev] = seq
                 state.early_seqs.add(seq)
@@ -395,9 +432,11 @@ class Inbox:
             state.early_seqs.discard(follower)
             state.received = follower
 
-    def _rows(self, message: Carried, ready: bool, effects: list[Effect]) -> list[Incoming]:
+    def _rows(self, message: Carried, ready: bool, effects: list[Effect]) -> tuple[list[Incoming], Envelope | None]:
+        envelope = None
         try:
-            consumers = self._consumers(message)
+            envelope = Envelope.decode(message.envelope)
+            consumers = self._consumers(message, envelope)
         except (MalformedEnvelope, ValueError) as error:
             origin = f"{message.source}/{message.topic}/{message.partition}/{message.seq}"
             effects.append(KeepAside(origin, str(error), message.envelope))
@@ -405,12 +444,15 @@ class Inbox:
         # An early message that nobody here wants is kept all the same: its place in the chain must be known
         if not consumers and not ready:
             consumers = [(NOBODY, "")]
-        return [
+        rows = [
             Incoming(message.seq, message.prev, consumer, key, message.envelope, ready) for consumer, key in consumers
         ]
+        return rows, envelope
 
-    def _consumers(self, message: Carried) -> list[tuple[str, str]]:
-        envelope = Envelope.decode(message.envelope)
+    def _is_fresh(self, envelope: Envelope) -> bool:
+        return micros_of(envelope.time) >= self._world.clock.micros() - FRESH_MICROSECONDS
+
+    def _consumers(self, message: Carried, envelope: Envelope) -> list[tuple[str, str]]:
         if envelope.tenant != self._tenant:
             raise OtherTenants(envelope.tenant, self._tenant)
         if message.topic == commands_of(self._service):
@@ -430,6 +472,15 @@ class Inbox:
                     states[chain.id] = _ChainState(chain.received, early, set(early.values()), since)
             flow.chains = states
         return flow.chains
+
+
+def _without(effect: Effect, gone: Collection[int]) -> Effect:
+    """`effect` that does not take in the messages which are done."""
+    if type(effect) is not Receive or not gone:
+        return effect
+    kept = [each for each in effect.messages if id(each) not in gone]
+    lines = [(each.consumer, each.key) for each in effect.messages if id(each) in gone]
+    return Receive(effect.chain, effect.expected, effect.received, kept, effect.completed, lines)
 
 
 def _flow_of(chain: ChainId) -> _Flow:

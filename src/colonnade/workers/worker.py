@@ -14,6 +14,7 @@ from colonnade.persistence.failures import AlreadyHandled, StoreConflict, Versio
 from colonnade.persistence.slots import SLOTS
 from colonnade.persistence.store import DueMessage, Store, Touched
 from colonnade.persistence.unit import Effect, Park, Retry, Unit
+from colonnade.workers.at_once import AtOnce
 from colonnade.workers.backoff import ATTEMPTS, Backoff, backoff_seconds
 from colonnade.workers.consumers import NOBODY, Consumer, Nobody, NotYet, context_of
 from colonnade.workers.places import AtWork, Places
@@ -54,11 +55,13 @@ class Worker:
         foreground: Foreground,
         attempts: int = ATTEMPTS,
         tenant: str | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self._service = service
         self._store = store
         self._places = [Places(name, consumer, foreground) for name, consumer in consumers.items()]
         self._nobody = Places(NOBODY, Nobody(store, world), foreground)
+        self._at_once = at_once
         self._world = world
         self._attempts = attempts
         self._tenant = tenant
@@ -80,6 +83,11 @@ class Worker:
         self._look_around_at = 0.0  # what waits in lines that are new here was not told of
         self._all_changed()
         return [work.task for places in self._places for work in places.at_work.values() if work.task is not None]
+
+    @property
+    def has_all_lines(self) -> bool:
+        """Whether no other instance handles some of them."""
+        return self._slots is None
 
     def health(self) -> Sequence[HealthState]:
         """What waits, fails, is left in line or is parked."""
@@ -118,6 +126,15 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled; what is being handled then may end, for a while, or is left as it was."""
+        if self._at_once is None:
+            return await self._run()
+        self._at_once.open({each.name: each.consumer for each in self._places if each.consumer.joins})
+        try:
+            await self._run()
+        finally:
+            await self._at_once.close()
+
+    async def _run(self) -> None:
         for places in self._places:
             places.clear()  # a task that was cancelled before it began has not let go
         await self._look_around()

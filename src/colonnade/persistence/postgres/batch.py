@@ -20,6 +20,7 @@ from colonnade.persistence.unit import (
     Fence,
     Forget,
     Handled,
+    HandledAtOnce,
     KeepAside,
     NoteLoss,
     Park,
@@ -52,7 +53,7 @@ _FUNCTIONS: Mapping[str, int] = {
     "succeed_chains": 8,
     "pass_over": 4,
     "note_losses": 8,
-    "receive_messages": 17,
+    "receive_messages": 20,
     "expect_versions": 3,
     "forget_answers": 1,
     "mark_relayed": 3,
@@ -61,6 +62,7 @@ _FUNCTIONS: Mapping[str, int] = {
     "arm_timers": 8,
     "defer_replies": 3,
     "settle_replies": 3,
+    "expect_free_lines": 3,
     "deliver_messages": 5,
     "append_events": 1,
     "publish_messages": 1,
@@ -107,6 +109,7 @@ class Batch:
             Publish: self._publish,
             Deliver: self._deliver,
             Handled: self._handled,
+            HandledAtOnce: self._handled_at_once,
             Retry: self._retry,
             Park: self._park,
             Unpark: self._unpark,
@@ -131,10 +134,11 @@ class Batch:
         """Add all effects of a unit but its SQL; its place in the batch is how many came before."""
         number = self._begin(unit)
         appliers = self._appliers
-        for effect in unit.effects:
-            apply = appliers.get(type(effect))
-            if apply is not None:  # SQL is run by itself
-                apply(effect, unit, number)
+        for each in (unit, *unit.followers):
+            for effect in each.effects:
+                apply = appliers.get(type(effect))
+                if apply is not None:  # SQL is run by itself
+                    apply(effect, each, number)
 
     def add_effect(self, effect: Any, unit: Unit) -> None:
         """Add one effect of a unit, and nothing else of it."""
@@ -233,6 +237,9 @@ class Batch:
         units.append(number)
         rows.append(effect.row)
 
+    def _handled_at_once(self, effect: HandledAtOnce, unit: Unit, number: int) -> None:
+        self._row("expect_free_lines", number, effect.consumer, effect.key)
+
     def _retry(self, effect: Retry, unit: Unit, number: int) -> None:
         self._row("retry_messages", number, effect.row, effect.attempts, effect.not_before, effect.cause)
         self.touched |= _INBOX
@@ -256,7 +263,9 @@ class Batch:
         for column, mark in zip(columns, marks, strict=False):
             column.append(mark)
         place = len(columns[0])
-        of_chain, seqs, prevs, consumers, keys, complete, envelopes, times, completed_of, completed = columns[7:]
+        of_chain, seqs, prevs, consumers, keys, complete, envelopes, times, completed_of, completed, *lines = columns[
+            7:
+        ]
         for message in effect.messages:
             of_chain.append(place)
             seqs.append(message.seq)
@@ -269,8 +278,14 @@ class Batch:
         for seq in effect.completed:
             completed_of.append(place)
             completed.append(seq)
+        once_of, once_consumers, once_keys = lines
+        for consumer, key in effect.at_once:
+            once_of.append(place)
+            once_consumers.append(consumer)
+            once_keys.append(key)
         self.rows += len(effect.messages)
-        self.touched |= _INBOX
+        if effect.messages or effect.completed:
+            self.touched |= _INBOX
 
     def _succeed(self, effect: Succeed, unit: Unit, number: int) -> None:
         chain = effect.chain

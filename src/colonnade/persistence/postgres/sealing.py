@@ -14,6 +14,7 @@ from colonnade.persistence.unit import (
     Expect,
     Forget,
     Handled,
+    HandledAtOnce,
     NoteLoss,
     Park,
     PassOver,
@@ -48,6 +49,7 @@ _WANTED: Mapping[type[Any], Callable[[Any], Hashable]] = {
     Expect: lambda effect: effect.stream,
     Snapshot: lambda effect: ("snapshot", effect.stream),
     Handled: lambda effect: effect.row,
+    HandledAtOnce: lambda effect: ("line", effect.consumer, effect.key),
     Retry: lambda effect: effect.row,
     Park: lambda effect: effect.row,
     Unpark: lambda effect: effect.row,
@@ -71,13 +73,14 @@ def candidate(place: int, unit: Unit) -> Candidate:
     """What `unit` wants."""
     wanted: list[Hashable] = []
     apart = False
-    for effect in unit.effects:
-        kind = type(effect)
-        name = _WANTED.get(kind)
-        if name is not None:
-            wanted.append(name(effect))
-        if kind in _APART:
-            apart = True
+    for each in (unit, *unit.followers):
+        for effect in each.effects:
+            kind = type(effect)
+            name = _WANTED.get(kind)
+            if name is not None:
+                wanted.append(name(effect))
+            if kind in _APART:
+                apart = True
     wants = frozenset(wanted)
     in_order = len(wants) < len(wanted)
     return Candidate(place, unit, wants, apart or in_order, in_order)

@@ -74,8 +74,9 @@ class PostgresWriter:
         waiting = []
         for place, unit in enumerate(batch):
             try:
-                for effect in unit.effects:
-                    check_size(effect)
+                for each in (unit, *unit.followers):
+                    for effect in each.effects:
+                        check_size(effect)
             except MessageTooLarge as error:
                 results[place] = error
             else:
@@ -265,12 +266,12 @@ class PostgresWriter:
             fence = Batch(self._schema, self._partitions)
             fence.hold(unit.fence)
             drawn = await _called(connection, fence)
-        for effect in unit.effects:
+        for of, effect in ((each, effect) for each in (unit, *unit.followers) for effect in each.effects):
             if isinstance(effect, Write | WriteMany):
                 await _write(connection, effect)
                 continue
             step = Batch(self._schema, self._partitions)
-            step.add_effect(effect, unit)
+            step.add_effect(effect, of)
             self._drawn.add(step)
             batch.drawn += step.drawn
             batch.rows += step.rows

@@ -86,6 +86,16 @@ class InboxWriter:
         known = self._chains.get(chain)
         return known[1] if known is not None else 0
 
+    def is_free(self, consumer: str, key: str, chain: ChainId | None = None) -> bool:
+        """Whether nothing waits in a line, of a chain or of messages of one's own."""
+        id = OWN_CHAINS[""]
+        if chain is not None:
+            if (known := self._chains.get(chain)) is None:
+                return True
+            id = known[0]
+        sql = "SELECT 1 FROM inbox WHERE consumer = ? AND key = ? AND chain = ?"
+        return self._run(sql, (consumer, key, id)).get is None
+
     def deliver(self, effect: Deliver, now: int) -> None:
         """Put a message of the service to itself at the end of its line."""
         chain = OWN_CHAINS[effect.lane]

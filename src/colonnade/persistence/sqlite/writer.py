@@ -8,6 +8,7 @@ from colonnade.persistence.failures import (
     AlreadyAnswered,
     AlreadyHandled,
     LeaseLost,
+    LineBusy,
     MarkMoved,
     MessageTooLarge,
     NotParked,
@@ -34,6 +35,7 @@ from colonnade.persistence.unit import (
     Expect,
     Fence,
     Handled,
+    HandledAtOnce,
     Park,
     PassOver,
     Publish,
@@ -53,7 +55,7 @@ _INSERT_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?)"
 _VERSION = "SELECT coalesce(max(version), 0) FROM events WHERE stream = ?"
 
 # As numbers: an effect that joins flags takes a microsecond for it
-_EVENTS, _OUTBOX = Touched.EVENTS.value, Touched.OUTBOX.value
+_EVENTS, _OUTBOX, _INBOX = Touched.EVENTS.value, Touched.OUTBOX.value, Touched.INBOX.value
 
 
 class _UnitFailed(Exception):
@@ -86,6 +88,7 @@ class SqliteWriter:
             Publish: _check_size,
             Deliver: _check_size,
             Handled: self._check_waiting,
+            HandledAtOnce: self._check_free,
             Retry: self._check_waiting,
             Park: self._check_waiting,
             Unpark: self._check_edited,
@@ -105,10 +108,11 @@ class SqliteWriter:
             Expect: lambda effect, unit: None,
             Publish: self._publish,
             Deliver: self._touching(Touched.INBOX, lambda effect, unit: inbox.deliver(effect, unit.time)),
-            Receive: self._touching(Touched.INBOX, lambda effect, unit: inbox.receive(effect, unit.time)),
+            Receive: self._receive,
             Succeed: lambda effect, unit: inbox.succeed(effect, unit.time),
             PassOver: self._touching(Touched.INBOX, lambda effect, unit: inbox.pass_over(effect, unit.time)),
             Handled: lambda effect, unit: inbox.handled(effect),
+            HandledAtOnce: lambda effect, unit: None,
             Retry: self._touching(Touched.INBOX, lambda effect, unit: inbox.retry(effect)),
             Park: lambda effect, unit: inbox.park(effect, unit.time),
             Unpark: self._touching(Touched.INBOX, lambda effect, unit: inbox.unpark(effect)),
@@ -209,7 +213,7 @@ class SqliteWriter:
             self._check_fence(unit.fence)
         checks = self._checks
         appended: dict[str, int] = {}
-        for effect in unit.effects:
+        for of, effect in ((each, effect) for each in (unit, *unit.followers) for effect in each.effects):
             if type(effect) is Append:
                 stream = effect.stream
                 actual = appended.get(stream) or self._version_of(stream)
@@ -221,12 +225,13 @@ class SqliteWriter:
                 if actual != effect.version:
                     raise VersionConflict(effect.stream, effect.version, actual)
             elif (check := checks.get(type(effect))) is not None:
-                check(effect, unit)
+                check(effect, of)
 
     def _apply(self, unit: Unit) -> None:
         appliers = self._appliers
-        for effect in unit.effects:
-            appliers[type(effect)](effect, unit)
+        for each in (unit, *unit.followers):
+            for effect in each.effects:
+                appliers[type(effect)](effect, each)
 
     def _version_of(self, stream: str) -> int:
         version = self._versions.get(stream)
@@ -268,6 +273,13 @@ class SqliteWriter:
         received = self.inbox.received(effect.chain)
         if received != effect.expected:
             raise MarkMoved(f"The chain {effect.chain}", effect.expected, received)
+        for consumer, key in effect.at_once:
+            if not self.inbox.is_free(consumer, key, effect.chain):
+                raise LineBusy(consumer, key)
+
+    def _check_free(self, effect: HandledAtOnce, unit: Unit) -> None:
+        if not self.inbox.is_free(effect.consumer, effect.key):
+            raise LineBusy(effect.consumer, effect.key)
 
     def _check_hole(self, effect: PassOver, unit: Unit) -> None:
         self.inbox.hole(effect.row)
@@ -295,6 +307,11 @@ class SqliteWriter:
         if len(self._versions) > _VERSIONS_REMEMBERED:
             self._versions.clear()
         self._versions[stream] = version
+
+    def _receive(self, effect: Receive, unit: Unit) -> None:
+        self.inbox.receive(effect, unit.time)
+        if effect.messages or effect.completed:
+            self._touched |= _INBOX
 
     def _publish(self, effect: Publish, unit: Unit) -> None:
         self._outbox_end += 1

@@ -83,6 +83,7 @@ class SagaConsumer:
     routes: Routes
     world: World
     holds: bool = True
+    joins: bool = True
     grace_seconds: float = GRACE_SECONDS
     settling_seconds: float = SETTLING_SECONDS
     suspended: SuspendedInstances = field(init=False)

@@ -128,6 +128,21 @@ BEGIN
     RETURN before;
 END $$;
 
+-- Messages of the service to itself that are done at once: nothing may wait before them.
+CREATE FUNCTION expect_free_lines(before bigint[], units integer[], consumers text[], keys text[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    losses json;
+BEGIN
+    SELECT json_agg(json_build_array(g.unit, g.consumer, g.key)) INTO losses
+    FROM unnest(units, consumers, keys) AS g (unit, consumer, key)
+    WHERE EXISTS (SELECT FROM inbox i WHERE i.consumer = g.consumer AND i.key = g.key AND i.chain = 0);
+    IF losses IS NOT NULL THEN
+        PERFORM lose('CLLIN', losses);
+    END IF;
+    RETURN before;
+END $$;
+
 -- Messages of the service to itself: a row's number is also its place in its line.
 CREATE FUNCTION deliver_messages(
     before bigint[], lanes integer[], consumers text[], keys text[], envelopes bytea[], times bigint[]
@@ -147,17 +162,20 @@ BEGIN
     RETURN before;
 END $$;
 
--- Messages of chains: each chain's mark moves from where it is expected; what was early is woken.
+-- Messages of chains: each chain's mark moves from where it is expected; what was early is woken. Lines whose next message
+-- is done at once must be free: with the chain's row locked, nobody else adds to them.
 CREATE FUNCTION receive_messages(
     before bigint[], units integer[], sources text[], histories uuid[], topics text[], partitions integer[],
     expected bigint[], marks bigint[],
     of_chain integer[], seqs bigint[], prevs bigint[], consumers text[], keys text[], complete boolean[],
-    envelopes bytea[], times bigint[], completed_of integer[], completed bigint[]
+    envelopes bytea[], times bigint[], completed_of integer[], completed bigint[],
+    once_of integer[], once_consumers text[], once_keys text[]
 ) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     known integer[] := '{}';
     chain_id integer;
     stands bigint;
+    losses json;
 BEGIN
     FOR place IN 1 .. cardinality(sources) LOOP
         UPDATE chains c SET received = marks[place]
@@ -180,6 +198,19 @@ BEGIN
         END IF;
         known := known || chain_id;
     END LOOP;
+    IF cardinality(once_of) > 0 THEN
+        SELECT json_agg(json_build_array(units[g.of_chain], g.consumer, g.key)) INTO losses
+        FROM unnest(once_of, once_consumers, once_keys) AS g (of_chain, consumer, key)
+        WHERE EXISTS (
+            SELECT FROM inbox i WHERE i.consumer = g.consumer AND i.key = g.key AND i.chain = known[g.of_chain]
+        );
+        IF losses IS NOT NULL THEN
+            PERFORM lose('CLLIN', losses);
+        END IF;
+    END IF;
+    IF cardinality(of_chain) + cardinality(completed) = 0 THEN
+        RETURN before;
+    END IF;
     WITH added AS (
         INSERT INTO inbox AS i (id, chain, consumer, key, seq, prev, ready, received_at, envelope)
         SELECT nextval('inbox_rows'), known[g.of_chain], g.consumer, g.key, g.seq, g.prev, g.ready, g.time, g.envelope

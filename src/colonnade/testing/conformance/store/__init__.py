@@ -1,5 +1,6 @@
 """What every store promises: inherit, say how one is opened, and pytest does the rest."""
 
+from colonnade.testing.conformance.store.at_once import AtOnceSuite
 from colonnade.testing.conformance.store.closing import ClosingSuite
 from colonnade.testing.conformance.store.database import Database, StoreSuite
 from colonnade.testing.conformance.store.inbox import InboxSuite
@@ -20,6 +21,7 @@ class StoreConformance(
     RefusalSuite,
     InboxSuite,
     LossSuite,
+    AtOnceSuite,
     OutgoingSuite,
     ClosingSuite,
     LogMachineSuite,

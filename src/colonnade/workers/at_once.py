@@ -1,0 +1,301 @@
+"""Messages that are done at once: in the commit that sends or receives them, when nothing waits before them.
+
+What a unit sends to its own service, and what a broker brings, is as a rule done within milliseconds. Then it need not
+be written into the inbox, looked for, and deleted again: its unit of work joins the one that brings it. Whatever is in
+the way of that, the message goes into the inbox as ever, and the worker sees to it.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass
+from itertools import count
+
+from colonnade.messages.envelope import Envelope, MalformedEnvelope
+from colonnade.observability.correlation import current_context
+from colonnade.persistence.failures import LineBusy, MessageTooLarge, StoreConflict, WriteFailed
+from colonnade.persistence.store import Committed, DueMessage, Store
+from colonnade.persistence.unit import Deliver, Effect, HandledAtOnce, Incoming, Unit, Write, WriteMany, at_once
+from colonnade.workers.consumers import Consumer, context_of
+from colonnade.world import World
+
+__all__ = ["AtHand", "AtOnce", "NotAtOnce"]
+
+JOINING_SECONDS = 0.05
+"""How long a commit waits for the units that are to join it."""
+
+REST_SECONDS = 0.1
+"""For how long messages of a kind go the other way after one that did not join in time, or could not; for twice as long
+each time in a row."""
+
+LONGEST_REST_SECONDS = 60.0
+
+BUSY_SECONDS = 1.0
+"""For how long a line in which something waited is taken to be so still."""
+
+REMEMBERED = 1_000
+
+JOINED = 64
+"""The most messages in one commit: what follows from what follows has an end."""
+
+
+class NotAtOnce(Exception):
+    """The message goes into the inbox; what its handler did comes to nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AtHand:
+    """A message that could be done at once, and the effect that else brings it into the inbox."""
+
+    brought_by: Deliver | Incoming
+    envelope: Envelope
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """Its consumer and its key."""
+        return self.brought_by.consumer, self.brought_by.key
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Its consumer and its stored name."""
+        return self.brought_by.consumer, self.envelope.type
+
+
+UnitWith = Callable[[Collection[AtHand]], Unit]
+"""Makes the unit that brings messages, given those of them that are done with it."""
+
+
+class AtOnce:
+    """Commits the units of a service's handlers, and with them those of messages to their service."""
+
+    def __init__(self, store: Store, world: World, tenant: str | None = None) -> None:
+        self._store = store
+        self._world = world
+        self._tenant = tenant
+        self._consumers: Mapping[str, Consumer] = {}
+        self._variables = copy_context()
+        self._numbers = count(1)
+        self._doing: dict[int, _Doing] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._not_before: dict[tuple[str, str], float] = {}
+        """The monotonic second from which on a kind or a line may be tried again."""
+        self._rest_seconds: dict[tuple[str, str], float] = {}
+
+    def open(self, consumers: Mapping[str, Consumer]) -> None:
+        """Do messages for these consumers at once from now on."""
+        self._consumers = consumers
+        self._variables = copy_context()
+
+    async def close(self) -> None:
+        """Give up whatever has not been committed."""
+        self._consumers = {}
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def commit(self, unit: Unit) -> Committed:
+        """Commit a unit as the store does; raises `NotAtOnce` for that of a message whose time is over."""
+        number = at_once(unit.effects)
+        if number is None:
+            return await self.commit_with(self.sent_by(unit), lambda done: _relieved(unit, done))
+        doing = self._doing.pop(number, None)
+        if doing is None:
+            raise NotAtOnce
+        return await doing.joint.join(doing, unit)
+
+    async def commit_with(self, messages: Sequence[AtHand], unit_with: UnitWith) -> Committed:
+        """Commit the unit that brings `messages`, together with those of theirs that are there in time."""
+        joint = _Joint(self)
+        for message in messages:
+            joint.begin(message, None)
+        if not joint.begun:
+            return await self._store.commit(unit_with(()))
+        try:
+            await joint.wait()
+            return await self._committed(joint, unit_with)
+        finally:
+            joint.dismiss(joint.begun)
+
+    def sent_by(self, unit: Unit) -> list[AtHand]:
+        """The messages to the service itself that could be done with `unit`."""
+        sent = [effect for effect in unit.effects if type(effect) is Deliver and effect.lane == ""]
+        if not sent or not _may_be_joined(unit):
+            return []
+        try:
+            return [AtHand(effect, Envelope.decode(effect.envelope)) for effect in sent]
+        except MalformedEnvelope:  # the worker says so
+            return []
+
+    def begin(self, doing: "_Doing") -> bool:
+        """Begin to do a message, if that may be tried."""
+        message, now = doing.message, self._world.clock.monotonic()
+        consumer = self._consumers.get(message.brought_by.consumer)
+        if consumer is None or self._rests(message.kind, now) or self._rests(message.line, now):
+            return False
+        number = next(self._numbers)
+        self._doing[number] = doing
+        loop = asyncio.get_running_loop()
+        task = doing.task = loop.create_task(self._do(consumer, number, message), context=self._variables.copy())
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._done(task, number, doing))
+        return True
+
+    def may_not(self, message: AtHand) -> None:
+        """It did not join in time, or could not: let its kind rest."""
+        kind, now = message.kind, self._world.clock.monotonic()
+        if not self._rests(kind, now):  # those that began together count once
+            seconds = self._rest_seconds[kind] = min(
+                LONGEST_REST_SECONDS, 2 * self._rest_seconds.get(kind, REST_SECONDS / 2)
+            )
+            self._not_before[kind] = now + seconds
+
+    def may(self, message: AtHand) -> None:
+        """It joined in time."""
+        self._rest_seconds.pop(message.kind, None)
+
+    def _is_busy(self, line: tuple[str, str]) -> None:
+        if len(self._not_before) >= REMEMBERED:
+            self._not_before.clear()
+        self._not_before[line] = self._world.clock.monotonic() + BUSY_SECONDS
+
+    def _rests(self, kind_or_line: tuple[str, str], now: float) -> bool:
+        return self._not_before.get(kind_or_line, now) > now
+
+    async def _do(self, consumer: Consumer, number: int, message: AtHand) -> None:
+        context = context_of(message.envelope, self._tenant)
+        current_context.set(context)
+        name, key = message.line
+        due = DueMessage(-number, name, "", key, message.brought_by.envelope, 0, self._world.clock.micros())
+        await consumer.consume(due, message.envelope, context)
+
+    def _done(self, task: asyncio.Task[None], number: int, doing: "_Doing") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # the worker meets what is wrong with the message again, counts it, and tells of it
+        if self._doing.pop(number, None) is not None:
+            doing.joint.ended()
+
+    async def _committed(self, joint: "_Joint", unit_with: UnitWith) -> Committed:
+        while True:
+            joined = joint.joined()
+            done = {doing.message for doing in joined}
+            unit = unit_with(done)
+            unit.followers = [_relieved(doing.unit, done, itself=True) for doing in joined if doing.unit is not None]
+            try:
+                committed = await self._store.commit(unit)
+            except asyncio.CancelledError:
+                # Whether it is committed shows later: their handlers keep their streams until then, as the caller does
+                for doing in joined:
+                    doing.outcome.cancel()
+                raise
+            except LineBusy as busy:
+                line = (busy.consumer, busy.key)
+                self._is_busy(line)
+                joint.dismiss([doing for doing in joined if doing.message.line == line])
+            except (StoreConflict, WriteFailed, MessageTooLarge):
+                if not joined:
+                    raise
+                joint.dismiss(joined)  # which of them it was, if any, shows when each is committed by itself
+            else:
+                for doing in joined:
+                    if not doing.outcome.done():
+                        doing.outcome.set_result(committed)
+                return committed
+
+
+@dataclass(slots=True, eq=False)
+class _Doing:
+    """A message that is being done; `after` is the one whose unit sends it."""
+
+    message: AtHand
+    joint: "_Joint"
+    after: "_Doing | None"
+    outcome: asyncio.Future[Committed]
+    task: asyncio.Task[None] | None = None
+    unit: Unit | None = None
+
+
+class _Joint:
+    """The messages whose units join one commit."""
+
+    def __init__(self, at_once: AtOnce) -> None:
+        self.begun: list[_Doing] = []
+        self._at_once = at_once
+        self._lines: set[tuple[str, str]] = set()
+        self._missing = 0
+        self._complete = asyncio.Event()
+        self._closed = False
+
+    def begin(self, message: AtHand, after: _Doing | None) -> None:
+        """Begin to do a message, unless there is another in its line: that goes first."""
+        if message.line in self._lines or len(self.begun) >= JOINED:
+            return
+        self._lines.add(message.line)
+        doing = _Doing(message, self, after, asyncio.get_running_loop().create_future())
+        if self._at_once.begin(doing):
+            self.begun.append(doing)
+            self._missing += 1
+
+    async def join(self, doing: _Doing, unit: Unit) -> Committed:
+        """Let the unit of a message join; returns when it is committed, or raises `NotAtOnce`."""
+        if self._closed:
+            raise NotAtOnce
+        if not _may_be_joined(unit):
+            self._at_once.may_not(doing.message)
+            self.ended()
+            raise NotAtOnce
+        doing.unit = unit
+        self._at_once.may(doing.message)
+        for message in self._at_once.sent_by(unit):
+            self.begin(message, doing)
+        self.ended()
+        return await doing.outcome
+
+    def ended(self) -> None:
+        """One that was missing has joined, or never will."""
+        self._missing -= 1
+        if not self._missing:
+            self._complete.set()
+
+    async def wait(self) -> None:
+        """Return when nobody is missing, or it has taken too long; nobody joins from then on."""
+        try:
+            async with asyncio.timeout(JOINING_SECONDS):
+                await self._complete.wait()
+        except TimeoutError:
+            for doing in self.begun:
+                if doing.unit is None and doing.task is not None and not doing.task.done():
+                    self._at_once.may_not(doing.message)
+                    doing.task.cancel()
+        finally:
+            self._closed = True
+
+    def joined(self) -> list[_Doing]:
+        """Those whose units are to be committed."""
+        return [doing for doing in self.begun if doing.unit is not None]
+
+    def dismiss(self, some: Collection[_Doing]) -> None:
+        """Commit these without their messages, and without what follows from them."""
+        gone = {*some}
+        for doing in self.begun:  # whoever follows began later
+            if doing in gone or doing.after in gone:
+                gone.add(doing)
+                doing.unit = None
+                if not doing.outcome.done():
+                    doing.outcome.set_exception(NotAtOnce())
+                    doing.outcome.exception()
+
+
+def _may_be_joined(unit: Unit) -> bool:
+    """Whether `unit` may be committed with others: one with SQL takes long, and a fence is for what it fences."""
+    return unit.fence is None and not any(type(effect) is Write or type(effect) is WriteMany for effect in unit.effects)
+
+
+def _relieved(unit: Unit, done: Collection[AtHand], *, itself: bool = False) -> Unit:
+    """`unit` without what brings messages that are done, and without its own mark where it is done at once `itself`."""
+    relieved = {id(message.brought_by) for message in done}
+    effects: list[Effect] = [
+        HandledAtOnce(effect.consumer, effect.key) if type(effect) is Deliver and id(effect) in relieved else effect
+        for effect in (unit.effects[1:] if itself else unit.effects)
+    ]
+    return Unit(unit.time, unit.correlation_id, unit.causation_id, unit.principal, effects, unit.fence)

@@ -1,0 +1,256 @@
+"""Messages done at once: in the commit that brings them, and never before what waits in their line."""
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import UUID
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from colonnade.brokers.broker import Carried
+from colonnade.persistence.failures import VersionConflict
+from colonnade.persistence.unit import Append, NewEvent, Write
+from colonnade.workers.at_once import REST_SECONDS
+from colonnade.world import datetime_of
+from tests.workers.bench import always, times
+from tests.workers.counter import Counter, a_counter, message
+from tests.workers.hands import START_MICROS, envelope
+
+
+def sold(seq: int, key: str, *, partition: int = 0, seconds_ago: float = 0.0) -> Carried:
+    """A message of another service, the one after `seq` - 1."""
+    time = datetime_of(START_MICROS - round(seconds_ago * 1_000_000))
+    body = envelope("till.Sold", f'"{seq}"'.encode(), key, time=time)
+    return Carried("till", UUID(int=1), "till.events", partition, seq, seq - 1, key, body)
+
+
+def noted(stream: str, expected: int = 0) -> Append:
+    """One event in a stream."""
+    return Append(stream, expected, [NewEvent(UUID(int=len(stream)), "Noted", 1, b"{}")])
+
+
+async def test_what_a_unit_sends_to_its_own_service_is_done_with_it(tmp_path: Path) -> None:
+    """When the commit returns it is done, in the context of its own message, and was never in the inbox."""
+    async with a_counter(tmp_path) as counter:
+        await counter.do(noted("Sale/1"), message("a", "1"), message("b", "2"))
+        assert (await counter.done("a"), await counter.done("b")) == (["1"], ["2"])
+        assert not counter.was_in_the_inbox
+        assert {context.correlation_id for context in counter.clerk.contexts} == {UUID(int=7)}
+
+
+async def test_what_follows_from_it_is_done_as_well(tmp_path: Path) -> None:
+    """A message of a message goes with them, as far as it goes."""
+    async with a_counter(tmp_path) as counter:
+        counter.clerk.sends = {"a": [message("b", "2")], "b": [message("c", "3")]}
+        await counter.do(message("a", "1"))
+        assert await counter.done("c") == ["3"]
+        assert not counter.was_in_the_inbox
+
+
+async def test_messages_without_end_come_to_an_end(tmp_path: Path) -> None:
+    """Each sends the next: a commit takes a number of them, and the rest waits in the inbox."""
+    async with a_counter(tmp_path) as counter:
+        for number in range(200):
+            counter.clerk.sends[str(number)] = [message(str(number + 1), "on")]
+        await counter.do(message("0", "on"))
+        assert await counter.done("5") == ["on"]
+        assert await counter.done("199") == []
+        assert await counter.store.inbox.unhandled() == 1
+
+
+async def test_a_second_message_of_a_line_waits_for_the_first(tmp_path: Path) -> None:
+    """Of one unit's messages to a line the first is done, and the others are taken in behind it."""
+    async with a_counter(tmp_path, worker=True) as counter:
+        await counter.do(message("a", "1"), message("a", "2"), message("a", "3"))
+        await counter.until_done("a", "1", "2", "3")
+
+
+async def test_a_message_does_not_overtake_one_that_waits(tmp_path: Path) -> None:
+    """While an earlier one of its line is in the inbox it goes there too, and so does the next."""
+    async with a_counter(tmp_path, worker=True) as counter:
+        counter.clerk.faults["a"] = times(2, lambda: RuntimeError("not now"))
+        await counter.do(message("a", "1"))
+        await counter.do(message("a", "2"))
+        counter.clock.advance(3_600.0)
+        await counter.worker.look_again()
+        await counter.do(message("a", "3"))
+        await counter.until_done("a", "1", "2", "3")
+
+
+async def test_what_fails_is_left_to_the_worker(tmp_path: Path) -> None:
+    """The unit that brings it is committed without it, and the others with it; the worker counts and tells."""
+    async with a_counter(tmp_path, worker=True) as counter:
+        counter.clerk.faults["a"] = always("no")
+        await counter.do(noted("Sale/1"), message("a", "1"), message("b", "2"))
+        assert len(await counter.store.log.stream("Sale/1")) == 1
+        assert await counter.done("b") == ["2"]
+
+        async def is_told() -> bool:
+            return any(state.name == "shop.failing" for state in counter.worker.health())
+
+        await counter.commits.until(is_told)
+        assert await counter.done("a") == []
+
+
+async def test_what_takes_long_is_left_to_the_worker(tmp_path: Path) -> None:
+    """It is given up, its kind rests for a while, for longer each time, and is tried again then."""
+    async with a_counter(tmp_path, worker=True) as counter:
+        counter.clerk.gates["a"] = asyncio.Event()
+        await counter.do(noted("Sale/1"), message("a", "1"))
+        assert len(await counter.store.log.stream("Sale/1")) == 1
+        counter.clerk.gates["a"].set()
+        await counter.until_done("a", "1")
+        counter.touched.clear()
+        await counter.do(message("b", "2"))
+        await counter.until_done("b", "2")
+        assert counter.was_in_the_inbox
+        counter.touched.clear()
+        counter.clock.advance(REST_SECONDS)
+        await counter.do(message("b", "3"))
+        assert await counter.done("b") == ["2", "3"]
+        assert not counter.was_in_the_inbox
+
+
+async def test_a_unit_with_sql_is_committed_by_itself(tmp_path: Path) -> None:
+    """It takes nobody with it, and joins nobody: long transactions are nobody else's."""
+    async with a_counter(tmp_path, worker=True) as counter:
+        await counter.store.define(["CREATE TABLE notes (note TEXT)"])
+        note = Write("INSERT INTO notes VALUES (?)", ("x",))
+        await counter.do(note, message("a", "1"))
+        await counter.until_done("a", "1")
+        assert counter.was_in_the_inbox
+        counter.touched.clear()
+        counter.clerk.sends["b"] = [note]
+        await counter.do(message("b", "2"))
+        await counter.until_done("b", "2")
+        assert counter.was_in_the_inbox
+        ((rows),) = await counter.store.query([("SELECT count(*) FROM notes", ())])
+        assert rows == [(2,)]
+
+
+async def test_who_loses_is_told_though_others_joined(tmp_path: Path) -> None:
+    """The unit that brings messages loses by itself: nothing of it is kept, and nothing of theirs."""
+    async with a_counter(tmp_path) as counter:
+        await counter.do(noted("Sale/1"))
+        with pytest.raises(VersionConflict):
+            await counter.do(noted("Sale/1"), message("a", "1"))
+        assert await counter.done("a") == []
+        assert await counter.store.inbox.unhandled() == 0
+
+
+async def test_one_that_loses_is_taken_in_instead(tmp_path: Path) -> None:
+    """Another process wrote its stream: the unit that brings it is committed all the same."""
+    async with a_counter(tmp_path) as counter:
+        counter.clerk.sends["a"] = [noted("Sale/1")]
+        await counter.do(noted("Sale/1"))
+        await counter.do(noted("Sale/2"), message("a", "1"))
+        assert len(await counter.store.log.stream("Sale/2")) == 1
+        assert await counter.done("a") == []
+        assert await counter.store.inbox.unhandled() == 1
+
+
+async def test_nothing_of_a_caller_that_is_cancelled_is_left_behind(tmp_path: Path) -> None:
+    """Cancelled while others are to join, its unit is not committed, and theirs are not."""
+    async with a_counter(tmp_path) as counter:
+        counter.clerk.gates["a"] = asyncio.Event()
+        doing = asyncio.ensure_future(counter.do(noted("Sale/1"), message("a", "1")))
+        await counter.clerk.until_tried()
+        doing.cancel()
+        await asyncio.wait([doing])
+        counter.clerk.gates["a"].set()
+        await counter.do(noted("Sale/2"))
+        assert await counter.store.log.stream("Sale/1") == []
+        assert await counter.done("a") == []
+
+
+async def test_what_a_broker_brings_is_done_before_it_is_acknowledged(tmp_path: Path) -> None:
+    """Once: what comes again is known by the chain's mark, though it was never in the inbox."""
+    async with a_counter(tmp_path) as counter:
+        await counter.inbox.receive([sold(1, "a"), sold(2, "b")])
+        await counter.inbox.receive([sold(2, "b"), sold(1, "a"), sold(3, "a")])
+        assert (await counter.done("a"), await counter.done("b")) == (["1", "3"], ["2"])
+        assert not counter.was_in_the_inbox
+
+
+async def test_an_old_message_waits_in_the_inbox(tmp_path: Path) -> None:
+    """A backlog is the worker's, which lets requests pass; what comes behind it in its line waits there."""
+    async with a_counter(tmp_path, worker=True) as counter:
+        await counter.inbox.receive([sold(1, "a", seconds_ago=60), sold(2, "a"), sold(3, "b")])
+        assert await counter.done("b") == ["3"]
+        await counter.until_done("a", "1", "2")
+        assert counter.was_in_the_inbox
+
+
+async def test_what_came_early_goes_first(tmp_path: Path) -> None:
+    """A message that was received before the one it follows is not overtaken when that comes."""
+    async with a_counter(tmp_path, worker=True) as counter:
+        await counter.inbox.receive([sold(1, "z"), sold(3, "a")])
+        await counter.inbox.receive([sold(2, "b"), sold(4, "a")])
+        await counter.until_done("a", "3", "4")
+
+
+async def test_instances_that_share_lines_leave_each_other_theirs(tmp_path: Path) -> None:
+    """What comes from a broker is for whoever has its line."""
+    own = {"all": False}
+    async with a_counter(tmp_path, own=own) as counter:
+        await counter.inbox.receive([sold(1, "a")])
+        assert await counter.done("a") == []
+        own["all"] = True
+        await counter.inbox.receive([sold(2, "b")])
+        assert await counter.done("b") == ["2"]
+
+
+async def test_where_nobody_works_nothing_is_done(tmp_path: Path) -> None:
+    """Messages wait in the inbox before the worker begins, and after it has ended."""
+    async with a_counter(tmp_path) as counter:
+        await counter.at_once.close()
+        await counter.do(message("a", "1"))
+        assert await counter.store.inbox.unhandled() == 1
+        assert counter.clerk.tried == []
+
+
+KEYS = ("a", "b", "c")
+FAILING = st.dictionaries(st.sampled_from(KEYS), st.integers(1, 3), max_size=2)
+
+
+@settings(max_examples=30, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(order=st.permutations(range(1, 13)), cut=st.integers(1, 5), again=st.sets(st.integers(1, 12)), failing=FAILING)
+def test_each_message_is_done_once_and_in_its_line_s_order(
+    order: list[int], cut: int, again: set[int], failing: dict[str, int]
+) -> None:
+    """However a broker disorders and doubles them, and whichever of them fail, are done at once or wait."""
+
+    async def check() -> None:
+        with TemporaryDirectory() as folder:
+            produced = [sold(seq, KEYS[seq % 3]) for seq in range(1, 13)]
+            async with a_counter(Path(folder), worker=True, produced=produced) as counter:
+                for key, count in failing.items():
+                    counter.clerk.faults[key] = times(count, lambda: RuntimeError("not now"))
+                await _receive_all(counter, order, cut, again)
+                for key in KEYS:
+                    said = [str(seq) for seq in range(1, 13) if KEYS[seq % 3] == key]
+                    while await counter.done(key) != said:
+                        counter.clock.advance(600.0)
+                        await counter.worker.look_again()
+                        await asyncio.sleep(0.001)
+
+                async def all_are() -> bool:
+                    return await counter.store.inbox.unhandled() == 0
+
+                await counter.commits.until(all_are)
+                for key in KEYS:
+                    assert await counter.done(key) == [str(seq) for seq in range(1, 13) if KEYS[seq % 3] == key]
+
+    async def in_time() -> None:
+        async with asyncio.timeout(20):
+            await check()
+
+    asyncio.run(in_time())
+
+
+async def _receive_all(counter: Counter, order: list[int], cut: int, again: set[int]) -> None:
+    coming = [seq for seq in order for _ in range(2 if seq in again else 1)]
+    for start in range(0, len(coming), cut):
+        await counter.inbox.receive([sold(seq, KEYS[seq % 3]) for seq in coming[start : start + cut]])
