@@ -100,6 +100,7 @@ class Recording:
     """Records an event for each message."""
 
     holds = True
+    joins = False
 
     def __init__(self, store: Store, expected: int) -> None:
         self._store = store
