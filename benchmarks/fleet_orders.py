@@ -19,14 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import uvloop
-from grocer.laws import Books
-from grocer.shop.customers import play, schedule
 from grocer.shop.day import load_day
-from grocer.shop.orders import OrdersApi, Outcome, Placed
-from grocer.shop.run import settled_verdict
 
+from benchmarks.baskets import WARM_BASKETS, customers
 from benchmarks.measuring import (
     PROFILE_VARIABLE,
     Measured,
@@ -39,35 +35,23 @@ from benchmarks.measuring import (
     tell,
 )
 from colonnade.system.hosts.servers.ports import free_port
-from colonnade.world import real_world
 
-WARM_BASKETS, BASKETS = 45, 345
-SETTLED_WITHIN_SECONDS = 120.0
+BASKETS = 345
 HOST = "host"
 SERVERS = {"postgresql", "nats", "valkey"}
 """Of these all that they have started counts too; what a service starts stands for the outside."""
 
 
 async def measure(data: Path, pids: Mapping[str, int], port: int) -> Measured:
-    world = real_world()
     baskets = load_day().baskets
-    async with aiohttp.ClientSession() as session, Books.open(data, world) as books:
-        orders = OrdersApi(session, world, f"http://127.0.0.1:{port}")
-
-        async def ended() -> None:
-            verdict = await settled_verdict(books, world, world.clock.monotonic() + SETTLED_WITHIN_SECONDS)
-            assert not verdict.broken, verdict.broken
-            assert not verdict.unsettled, verdict.unsettled
-
-        await play(schedule(baskets[:WARM_BASKETS], "warm", float("inf")), orders, world, lambda _: None)
-        await ended()
-        outcomes: list[Outcome] = []
+    async with customers(data, port) as shop:
+        await shop.play(baskets[:WARM_BASKETS], "warm")
+        await shop.ended()
         started, before = time.perf_counter(), _cpu_seconds(pids)
-        await play(schedule(baskets[WARM_BASKETS:BASKETS], "bench", float("inf")), orders, world, outcomes.append)
-        await ended()
+        placed = await shop.play(baskets[WARM_BASKETS:BASKETS], "bench")
+        await shop.ended()
         seconds, after = time.perf_counter() - started, _cpu_seconds(pids)
     processes = {name: Process(after[name] - before[name], _memory_mb(name, pid)) for name, pid in pids.items()}
-    placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
     p50, p99 = percentiles([each.seconds for each in placed])
     cpu = sum(process.cpu_seconds for process in processes.values())
     return Measured(len(placed), seconds, cpu, p50_ms=p50, p99_ms=p99, processes=processes)

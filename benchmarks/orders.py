@@ -11,46 +11,28 @@ import tempfile
 import time
 from pathlib import Path
 
-import aiohttp
 import uvloop
-from grocer.laws import Books
-from grocer.shop.customers import play, schedule
 from grocer.shop.day import load_day
-from grocer.shop.orders import OrdersApi, Outcome, Placed
-from grocer.shop.run import settled_verdict
 
+from benchmarks.baskets import WARM_BASKETS, customers
 from benchmarks.measuring import Measured, children_cpu_seconds_of, cpu_seconds_of, peak_mb_of, percentiles, tell
 from benchmarks.post import host
-from colonnade.world import real_world
-
-WARM_BASKETS = 45
-SETTLED_WITHIN_SECONDS = 120.0
 
 
 async def measure(data: Path, pid: int, port: int, *, rebuild: bool) -> Measured:
-    world = real_world()
     baskets = load_day().baskets
-    async with aiohttp.ClientSession() as session, Books.open(data, world) as books:
-        orders = OrdersApi(session, world, f"http://127.0.0.1:{port}")
-
-        async def ended() -> None:
-            verdict = await settled_verdict(books, world, world.clock.monotonic() + SETTLED_WITHIN_SECONDS)
-            assert not verdict.broken, verdict.broken
-            assert not verdict.unsettled, verdict.unsettled
-
-        await play(schedule(baskets[:WARM_BASKETS], "warm", float("inf")), orders, world, lambda _: None)
-        await ended()
+    async with customers(data, port) as shop:
+        await shop.play(baskets[:WARM_BASKETS], "warm")
+        await shop.ended()
         started, cpu, children_cpu = time.perf_counter(), cpu_seconds_of(pid), children_cpu_seconds_of(pid)
         rebuilding = asyncio.create_task(_rebuild(data)) if rebuild else None
-        outcomes: list[Outcome] = []
-        await play(schedule(baskets, "bench", float("inf")), orders, world, outcomes.append)
+        placed = await shop.play(baskets, "bench")
         if rebuilding is not None:
             rebuilding.cancel()
             await asyncio.wait([rebuilding])
-        await ended()
+        await shop.ended()
         seconds, cpu = time.perf_counter() - started, cpu_seconds_of(pid) - cpu
         children_cpu = children_cpu_seconds_of(pid) - children_cpu
-    placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
     p50, p99 = percentiles([each.seconds for each in placed])
     return Measured(len(placed), seconds, cpu, children_cpu, peak_mb_of(pid), p50, p99)
 

@@ -37,7 +37,7 @@ def profile(measure: Callable[[Path], None]) -> str:
 def leading(measure: Callable[[Path], None]) -> Sequence[tuple[float, str]]:
     """The functions that took most by themselves, each with its share of all, by the same reckoning."""
     # Not get_stats_profile(), which keeps one function of each name
-    own = {place: times[2] for place, times in _stats(measure, io.StringIO()).stats.items()}  # type: ignore[attr-defined]
+    own = {place: times[2] for place, times in _stats(measure, io.StringIO()).stats.items()}  # type: ignore[attr-defined]  # pstats is typed without it
     all_seconds = sum(own.values())
     most = sorted(own.items(), key=lambda entry: -entry[1])[:LEADING]
     return [(seconds / all_seconds, _place(*place)) for place, seconds in most]

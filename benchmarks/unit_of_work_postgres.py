@@ -102,7 +102,7 @@ class TellCustomer(Subscriber[Reserved]):
 
 contracts = ModuleType("contracts")
 Reserved.__module__ = contracts.__name__
-contracts.Reserved = Reserved  # type: ignore[attr-defined]
+contracts.Reserved = Reserved  # type: ignore[attr-defined]  # a module made here
 
 own = Service("shop", contracts=contracts, handlers=[ReserveHandler, ReceiveHandler])
 shop = System("bench", [own, Service("ordering", subscribers=[TellCustomer])])

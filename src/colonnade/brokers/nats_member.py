@@ -81,7 +81,7 @@ class Member:
         if self._subscription is not None:
             try:
                 if self._client.is_connected:
-                    await self._subscription.drain()  # type: ignore[no-untyped-call]
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]  # of the driver
                 else:
                     await self._subscription.unsubscribe()
             except (NatsError, OSError) as error:

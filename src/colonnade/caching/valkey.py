@@ -1,8 +1,8 @@
 """The cache in a Valkey or Redis server, shared by all processes of a system."""
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from functools import partial
 
 import msgspec
 from redis.exceptions import OutOfMemoryError
@@ -198,7 +198,7 @@ class ValkeyCache:
 
     async def _live(self, link: ValkeyLink) -> None:
         async def connected() -> None:
-            load: Callable[[str], Awaitable[Any]] = lambda script: link.ask("SCRIPT", "LOAD", script)  # noqa: E731
+            load = partial(link.ask, "SCRIPT", "LOAD")
             get, set_, invalidate = await load(_GET), await load(_SET), await load(_INVALIDATE)
             prefix = f"{self._system}:{link.run_id[:16]}:"
             life = _Life(link, prefix, f"{prefix}s", f"{prefix}t:", get, set_, invalidate)

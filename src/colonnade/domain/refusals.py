@@ -1,5 +1,6 @@
 """Refusals: what the business answers when a rule forbids what was asked."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform, get_type_hints
 
 __all__ = ["Conflict", "Forbidden", "Invalid", "NotFound", "Refusal", "field_types", "place_of", "refusal_at"]
@@ -25,6 +26,12 @@ def place_of(kind: "type[Refusal]") -> str:
 def refusal_at(place: str) -> "type[Refusal] | None":
     """The refusal that is defined there, if this process has its code."""
     return _AT.get(place)
+
+
+@cache
+def _names_of(kind: "type[Refusal]") -> tuple[str, ...]:
+    hints = get_type_hints(kind)
+    return tuple(name for name, hint in hints.items() if getattr(hint, "__origin__", hint) is not ClassVar)
 
 
 def field_types(kind: "type[Refusal]") -> dict[str, Any]:  # Any: an annotation can be any form that typing knows
@@ -67,12 +74,7 @@ class Refusal(Exception, metaclass=_FieldsMeta):
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
         """The names of its fields, in the order in which the constructor takes them."""
-        names = cls.__dict__.get("_field_names")
-        if names is None:
-            hints = get_type_hints(cls)
-            names = tuple(name for name, hint in hints.items() if getattr(hint, "__origin__", hint) is not ClassVar)
-            cls._field_names = names  # type: ignore[attr-defined]
-        return tuple(names)
+        return _names_of(cls)
 
     @property
     def code(self) -> str:

@@ -9,16 +9,15 @@ from uuid import UUID
 
 from dishka import AsyncContainer
 
-from colonnade.application import Ids, Mediator, Outbox, Replies, Repository, Sagas
+from colonnade.application import Ids, Mediator, Outbox, Replies, Sagas
 from colonnade.brokers.broker import Subscription
-from colonnade.messages import Command, Message
+from colonnade.messages import Message
 from colonnade.messages.codec import MessageCodec
-from colonnade.observability.correlation import Context
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health, HealthCheck
 from colonnade.persistence import DataDirectory, Reads, Tables
 from colonnade.persistence.addresses import HANDLERS
-from colonnade.persistence.execution import Execution, Outcome, Refused
+from colonnade.persistence.execution import Execution
 from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.outgoing import UnitOutbox, UnitReplies
 from colonnade.persistence.quotas import EventQuota
@@ -28,15 +27,16 @@ from colonnade.persistence.store import Store
 from colonnade.persistence.tables.inline import UnitTables
 from colonnade.persistence.tables.models import ReadModels
 from colonnade.persistence.tables.reading import StoreReads
-from colonnade.persistence.unit import Answer, ChainId, Effect, Unit
 from colonnade.presentation import Api
 from colonnade.presentation.service_app import ServiceApp
-from colonnade.system.container import make_container
+from colonnade.system.container import make_container, repository_of
 from colonnade.system.declarations import Declarations
 from colonnade.system.dispatch import InProcessDispatch
 from colonnade.system.engines import Engines
 from colonnade.system.errors import InvalidSystem, Mistake
 from colonnade.system.mediation import MessageHandlers, RoutingMediator
+from colonnade.system.opening import carry_out
+from colonnade.system.producers import Producers
 from colonnade.system.service import Service
 from colonnade.system.topology import Topology, subscriber_name
 from colonnade.workers.at_once import AtOnce
@@ -48,7 +48,6 @@ from colonnade.workers.ownership import Ownership
 from colonnade.workers.projections import Projector
 from colonnade.workers.pruning import Pruning
 from colonnade.workers.receiving import Inbox
-from colonnade.workers.refetching import ChainEnd, Obstacle, Refetched, ends_of, from_outbox
 from colonnade.workers.registration import Registration
 from colonnade.workers.relay import LEASE as RELAY_LEASE
 from colonnade.workers.relay import Relay
@@ -57,7 +56,6 @@ from colonnade.workers.sagas.instance import SagaInstance
 from colonnade.workers.sagas.messages import consumer_of
 from colonnade.workers.sagas.steering import UnitSagas
 from colonnade.workers.sharing import Sharing
-from colonnade.workers.succession import Histories, histories_of
 from colonnade.workers.timers import Timers
 from colonnade.workers.worker import Worker
 from colonnade.world import Clock, Randomness, Sleep, World
@@ -71,8 +69,6 @@ TEND_EVERY_SECONDS = 2.0
 
 LINES = "lines"
 """The work of handling messages, whose parts are the slots of their keys."""
-
-_FOR_EVER = 1 << 62
 
 Loop = Callable[[], Awaitable[None]]
 
@@ -183,15 +179,16 @@ class ServiceBuilder:
         timers = Timers(self.name, self._store, self._world)
         pruning = Pruning(self._store, self._world, self._engines.retention)
         interested = self._topology.interested(self.name)
+        producers = Producers(self.name, self._topology, self._stores, self._engines.elsewhere)
         inbox = Inbox(
             self.name,
             self._store,
             self._world,
             interested,
-            self._refetch,
-            self._ends,
+            producers.refetch,
+            producers.ends,
             tenant=self._tenant,
-            histories=self._histories,
+            histories=producers.histories,
             at_once=self._at_once,
             all_lines=lambda: worker.has_all_lines,
         )
@@ -269,27 +266,8 @@ class ServiceBuilder:
 
     async def open_for_business(self) -> None:
         """Carry out the commands with which a new store begins, each once."""
-        if self.service.opening is None or await self._store.answers("opening"):
-            return
-        for number, command in enumerate(self.service.opening()):
-            await self._once(f"opening|{number}", command)
-        context = Context(self._world.ids.new(), tenant=self._tenant)
-        unit = Unit(self._world.clock.micros(), context.correlation_id)
-        unit.effects.append(Answer("opening", b"", b"", _FOR_EVER))
-        await self._store.commit(unit)
-
-    async def _once(self, scope: str, command: Command[Any]) -> None:
-        if await self._store.answers(scope):
-            return
-
-        def close(outcome: Outcome[Any]) -> Sequence[Effect]:
-            if isinstance(outcome, Refused):
-                raise Mistake(
-                    f"the service {self.name}", f"its opening was refused: {outcome.refusal}", "mend the opening"
-                )
-            return (Answer(scope, b"", b"", _FOR_EVER),)
-
-        await self.handlers.execute(command, Context(self._world.ids.new(), tenant=self._tenant), (), close)
+        if self.service.opening is not None:
+            await carry_out(self.name, self.service.opening, self.handlers, self._store, self._world, self._tenant)
 
     def _quota(self) -> EventQuota | None:
         tenant = self._engines.tenant
@@ -347,9 +325,7 @@ class ServiceBuilder:
             Tables: UnitTables(self._models),
         }
         for kind in self._declared.aggregates:
-            # The annotation that handlers write, made at run time
-            annotation: Any = Repository[kind.type]  # type: ignore[name-defined]
-            ports[annotation] = EventSourcedRepository(kind, self._store.log, self._codec, self._cache)
+            ports[repository_of(kind)] = EventSourcedRepository(kind, self._store.log, self._codec, self._cache)
         try:
             return make_container(self._declared, ports)
         except Mistake as mistake:
@@ -358,35 +334,11 @@ class ServiceBuilder:
     async def _changed(self, tables: Collection[str]) -> None:
         await self._engines.queries.changed([f"{self.name}.{table}" for table in tables])
 
-    async def _refetch(self, chain: ChainId, after: int) -> Refetched:
-        producer, elsewhere = self._stores.get(chain.source), self._engines.elsewhere
-        if producer is not None:
-            return await from_outbox(producer, chain, after)
-        return await elsewhere.refetch(chain, after) if elsewhere is not None else Refetched(obstacle=Obstacle.AWAY)
-
-    async def _ends(self) -> Sequence[ChainEnd]:
-        topics = self._topology.topics(self.name)
-        others = [service for service in self._topology.declared if service != self.name]
-        told = await asyncio.gather(*(self._ends_of(service, topics) for service in others))
-        return [end for ends in told for end in ends]
-
-    async def _ends_of(self, service: str, topics: Sequence[str]) -> Sequence[ChainEnd]:
-        producer, elsewhere = self._stores.get(service), self._engines.elsewhere
-        if producer is not None:
-            return await ends_of(producer, service, topics)
-        return await elsewhere.ends(service, topics) if elsewhere is not None else ()
-
     def _leased(self, projectors: Sequence[Projector]) -> Collection[str]:
         """The names of what somebody must hold."""
         alone = (RELAY_LEASE, "receiving", "timers", "pruning")
         lines = (f"{LINES}/{slot}" for slot in range(SLOTS))
         return [*alone, *lines, *(_lease_of(projector) for projector in projectors)]
-
-    async def _histories(self, service: str) -> Histories | None:
-        producer, elsewhere = self._stores.get(service), self._engines.elsewhere
-        if producer is not None:
-            return histories_of(producer)
-        return await elsewhere.histories(service) if elsewhere is not None else None
 
     def _alone(self, lease: str, work: Loop, meanwhile: Loop | None = None) -> Loop:
         """`work`, which one instance does for all of them."""

@@ -6,10 +6,17 @@ from typing import Any
 from dishka import AsyncContainer, Provider, Scope, make_async_container
 from dishka.exception_base import DishkaError
 
+from colonnade.application import Repository
+from colonnade.persistence.kinds import AggregateKind
 from colonnade.system.declarations import Declarations
 from colonnade.system.errors import Mistake
 
-__all__ = ["make_container"]
+__all__ = ["make_container", "repository_of"]
+
+
+def repository_of(kind: AggregateKind[Any]) -> Any:  # Any: what a parameter is annotated with
+    """The annotation by which handlers ask for the repository of a kind of aggregates."""
+    return Repository[kind.type]  # type: ignore[name-defined]  # made at run time
 
 
 def make_container(declared: Declarations, ports: Mapping[Any, object]) -> AsyncContainer:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from colonnade.application import Ids, Mediator, Outbox, Replies, Repository, Sagas
+from colonnade.application import Ids, Mediator, Outbox, Replies, Sagas
 from colonnade.persistence import DataDirectory, Reads, Tables
-from colonnade.system.container import make_container
+from colonnade.system.container import make_container, repository_of
 from colonnade.system.errors import Mistake
 from colonnade.system.service import Service
 from colonnade.system.topology import Topology
@@ -33,8 +33,7 @@ def graph_mistakes(topology: Topology) -> list[Mistake]:
     for declared in topology.declared.values():
         ports: dict[Any, object] = dict.fromkeys(PORTS)
         for kind in declared.aggregates:
-            annotation: Any = Repository[kind.type]  # type: ignore[name-defined]
-            ports[annotation] = None
+            ports[repository_of(kind)] = None
         try:
             make_container(declared, ports)
         except Mistake as mistake:

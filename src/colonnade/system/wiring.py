@@ -53,8 +53,10 @@ def answer_of(message: type[Message]) -> Any:  # Any: an annotation can be any f
 
 
 def _messages(contracts: ModuleType | None) -> Iterator[type[Message]]:
-    for value in vars(contracts).values() if contracts is not None else ():
-        if isinstance(value, type) and issubclass(value, Message) and value.__module__ == contracts.__name__:  # type: ignore[union-attr]
+    if contracts is None:
+        return
+    for value in vars(contracts).values():
+        if isinstance(value, type) and issubclass(value, Message) and value.__module__ == contracts.__name__:
             yield value
 
 

@@ -94,19 +94,12 @@ class Day:
         """The numbers of the stores, ascending."""
         return sorted({basket.store_id for basket in self.baskets})
 
-    def demand(self) -> Mapping[Shelf, int]:
-        """How many pieces the day's baskets take from each shelf."""
-        return self._pieces(seed=0, shortage=0.0)
-
     def opening_stock(self, seed: int, shortage: float = SHORTAGE) -> Mapping[Shelf, int]:
         """How many pieces lie on each shelf in the morning: the day's demand, less that of a `shortage` of its lines.
 
         Which lines go short is drawn from the seed, the basket and the product: each with the same chance, and the
         same ones for ever. A shelf may be empty.
         """
-        return self._pieces(seed, shortage)
-
-    def _pieces(self, seed: int, shortage: float) -> dict[Shelf, int]:
         pieces = dict.fromkeys(self.prices, 0)
         for basket in self.baskets:
             for product_id, quantity in basket.lines:

@@ -6,6 +6,7 @@ What has been carried out is written down in the transaction that did it: what w
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
 
@@ -216,7 +217,11 @@ class PostgresMigrations:
 
                     await self._in_turn(sql, run)
                 case Fill():
-                    await self._fill(step, lambda rows, place=place: report(Progress(part, place + 1, rows)))  # type: ignore[misc]
+
+                    def filled(rows: int, place: int = place) -> None:
+                        report(Progress(part, place + 1, rows))
+
+                    await self._fill(step, filled)
                     await self._in_turn(step.sql, noted)
                 case Rebuild():
                     raise AssertionError("PostgreSQL changes its tables in place")
@@ -289,10 +294,7 @@ class PostgresMigrations:
                 condition += f" AND ({columns}) <= ({second})"
                 values = (*values, *end_of_page)
             counts: list[int] = []
-
-            async def page(sql: str = update % condition, values: Sequence[object] = values) -> None:
-                counts.append(int((await self._connection.execute(sql, *values)).rpartition(" ")[2]))  # noqa: B023
-
+            page = partial(self._fill_page, update % condition, values, counts)
             await self._in_turn(fill.sql, page)
             filled += counts[-1]
             if filled:
@@ -301,6 +303,9 @@ class PostgresMigrations:
                 return
             last = tuple(end_of_page)
             await self._world.sleep((clock.monotonic() - started) * FILL_REST_SHARE)
+
+    async def _fill_page(self, sql: str, values: Sequence[object], counts: list[int]) -> None:
+        counts.append(int((await self._connection.execute(sql, *values)).rpartition(" ")[2]))
 
     async def _found(self, line: Line) -> dict[str, FoundTable]:
         physical = physical_of(line)

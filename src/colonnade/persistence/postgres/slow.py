@@ -117,7 +117,7 @@ def _without_values(line: str) -> str:
     return line if "(cost=" in line else _NUMBER.sub("?", _TEXT.sub("'?'", line))
 
 
-class TimedConnection(asyncpg.Connection):  # type: ignore[misc]
+class TimedConnection(asyncpg.Connection):  # type: ignore[misc]  # the driver is not typed
     """The driver's connection, that notes what took long."""
 
     def watch(self, slow: SlowStatements) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -65,126 +65,115 @@ class ChainConformance(ABC):
 
     async def test_whatever_happens_on_the_way_takes_effect_once_and_in_order(self, tmp_path: Path) -> None:
         """Each key's messages are handled as they were published, though some are lost, doubled or reordered."""
-        world = real_world()
-        ahead = _Ahead(world.clock)
-        later = replace(world, clock=ahead)
-        async with (
-            self.running_broker() as broker,
-            _opened(tmp_path, "shop", world) as shop,
-            _opened(tmp_path, "ordering", world) as ordering,
-            asyncio.timeout(WITHIN_SECONDS),
-        ):
-            meddled = _Meddled(broker, Random(SEED))  # noqa: S311 - nothing is kept secret by it
-
-            async def refetch(chain: ChainId, after: int) -> Refetched:
-                return await from_outbox(shop, chain, after)
-
-            async def ends() -> Sequence[ChainEnd]:
-                return await ends_of(shop, "shop", [TOPIC])
-
-            inbox = Inbox("ordering", ordering, later, {"shop.Sold": ["Mailing"]}, refetch, ends)
-            subscription = await meddled.subscribe("ordering", [TOPIC], inbox.receive)
-            relay = Relay("shop", shop, meddled, world, "this one")
-            relaying = asyncio.create_task(relay.run())
-            try:
-                for number in range(ROUNDS):
-                    await _publish(shop, world, number)
-                await _until_relayed(relay, world)
-                meddled.chances = (1.0, 0.0, 0.0)  # nothing comes after what is lost last
-                await _publish(shop, world, ROUNDS)
-                await _until_relayed(relay, world)
-                wanted = {f"Order/{key}": list(range(ROUNDS + 1)) for key in range(KEYS)}
-                handled: dict[str, list[int]] = {key: [] for key in wanted}
-                while sum(map(len, handled.values())) < KEYS * (ROUNDS + 1):
-                    await _handle(ordering, world, handled)
-                    ahead.seconds += HOLE_SECONDS
-                    await inbox.tend()
-                    await world.sleep(_LOOK_SECONDS)
-                await _handle(ordering, world, handled)
-            finally:
-                relaying.cancel()
-                await asyncio.wait([relaying])
-                await subscription.close()
-            assert handled == wanted
-            assert min(meddled.lost, meddled.doubled, meddled.swapped) > 0
+        async with self.running_broker() as broker, _between(broker, tmp_path) as way:
+            for number in range(ROUNDS):
+                await way.publish(number)
+            await way.until_relayed()
+            way.meddled.chances = (1.0, 0.0, 0.0)  # nothing comes after what is lost last
+            await way.publish(ROUNDS)
+            await way.until_relayed()
+            await way.handle_all(ROUNDS + 1, holes=True)
+            assert way.handled == _in_order(ROUNDS + 1)
+            assert min(way.meddled.lost, way.meddled.doubled, way.meddled.swapped) > 0
 
     async def test_what_was_lost_minutes_ago_is_filled_from_the_producer(self, tmp_path: Path) -> None:
         """The producer keeps what has left for days: what follows shows the hole, however long after."""
-        world = real_world()
-        ahead = _Ahead(world.clock)
-        later = replace(world, clock=ahead)
-        async with (
-            self.running_broker() as broker,
-            _opened(tmp_path, "shop", world) as shop,
-            _opened(tmp_path, "ordering", world) as ordering,
-            asyncio.timeout(WITHIN_SECONDS),
-        ):
-            meddled = _Meddled(broker, Random(SEED))  # noqa: S311 - nothing is kept secret by it
-            meddled.chances = (0.0, 0.0, 0.0)
-
-            async def refetch(chain: ChainId, after: int) -> Refetched:
-                return await from_outbox(shop, chain, after)
-
-            async def no_ends() -> Sequence[ChainEnd]:
-                return ()
-
-            inbox = Inbox("ordering", ordering, later, {"shop.Sold": ["Mailing"]}, refetch, no_ends)
-            subscription = await meddled.subscribe("ordering", [TOPIC], inbox.receive)
-            relay = Relay("shop", shop, meddled, world, "this one")
-            pruning = Pruning(shop, later, Retention())
-            relaying = asyncio.create_task(relay.run())
-            wanted = {f"Order/{key}": list(range(LOST_ROUNDS + 2)) for key in range(KEYS)}
-            handled: dict[str, list[int]] = {key: [] for key in wanted}
-            try:
-                await _publish(shop, world, 0)
-                await _until_relayed(relay, world)
-                while sum(map(len, handled.values())) < KEYS:
-                    await _handle(ordering, world, handled)
-                    await world.sleep(_LOOK_SECONDS)
-                meddled.chances = (1.0, 0.0, 0.0)
-                for number in range(1, LOST_ROUNDS + 1):
-                    await _publish(shop, world, number)
-                while await shop.outbox.all_left_up_to() < KEYS * (LOST_ROUNDS + 1):
-                    await world.sleep(_LOOK_SECONDS)
-                ahead.seconds += MINUTES * 60.0
-                await pruning.prune()
-                meddled.chances = (0.0, 0.0, 0.0)
-                await _publish(shop, world, LOST_ROUNDS + 1)
-                while sum(map(len, handled.values())) < KEYS * (LOST_ROUNDS + 2):
-                    await _handle(ordering, world, handled)
-                    ahead.seconds += HOLE_SECONDS
-                    await inbox.tend()
-                    await world.sleep(_LOOK_SECONDS)
-            finally:
-                relaying.cancel()
-                await asyncio.wait([relaying])
-                await subscription.close()
-            assert handled == wanted
-            assert (meddled.lost, inbox.health()) == (KEYS * LOST_ROUNDS, [])
+        async with self.running_broker() as broker, _between(broker, tmp_path, tells_ends=False) as way:
+            way.meddled.chances = (0.0, 0.0, 0.0)
+            await way.publish(0)
+            await way.until_relayed()
+            await way.handle_all(1)
+            way.meddled.chances = (1.0, 0.0, 0.0)
+            for number in range(1, LOST_ROUNDS + 1):
+                await way.publish(number)
+            while await way.shop.outbox.all_left_up_to() < KEYS * (LOST_ROUNDS + 1):
+                await way.world.sleep(_LOOK_SECONDS)
+            way.ahead.seconds += MINUTES * 60.0
+            await Pruning(way.shop, replace(way.world, clock=way.ahead), Retention()).prune()
+            way.meddled.chances = (0.0, 0.0, 0.0)
+            await way.publish(LOST_ROUNDS + 1)
+            await way.handle_all(LOST_ROUNDS + 2, holes=True)
+            assert way.handled == _in_order(LOST_ROUNDS + 2)
+            assert (way.meddled.lost, way.inbox.health()) == (KEYS * LOST_ROUNDS, [])
 
 
-async def _publish(shop: Store, world: World, number: int) -> None:
-    published = [
-        Publish(TOPIC, key := f"Order/{each}", world.ids.new(), enveloped(number, subject=key)) for each in range(KEYS)
-    ]
-    await _commit(shop, world, *published)
+def _in_order(rounds: int) -> dict[str, list[int]]:
+    return {f"Order/{key}": list(range(rounds)) for key in range(KEYS)}
 
 
-async def _handle(ordering: Store, world: World, handled: dict[str, list[int]]) -> None:
-    while due := await ordering.inbox.due(world.clock.micros(), 1_000, consumer="Mailing"):
-        for message in due:
-            envelope = Envelope.decode(message.envelope)
-            handled[envelope.subject].append(msgspec.json.decode(envelope.data, type=int))
-        await _commit(ordering, world, *(Handled(message.row) for message in due))
+@dataclass
+class _Way:
+    """From the shop's outbox over a broker to ordering's inbox."""
+
+    world: World
+    ahead: "_Ahead"
+    shop: Store
+    ordering: Store
+    meddled: "_Meddled"
+    inbox: Inbox
+    relay: Relay
+    handled: dict[str, list[int]] = field(default_factory=lambda: {f"Order/{key}": [] for key in range(KEYS)})
+
+    async def publish(self, number: int) -> None:
+        """One message of each key."""
+        keys = [f"Order/{each}" for each in range(KEYS)]
+        published = [Publish(TOPIC, key, self.world.ids.new(), enveloped(number, subject=key)) for key in keys]
+        await self._commit(self.shop, *published)
+
+    async def until_relayed(self) -> None:
+        """Wait until the shop has nothing to send."""
+        while await self.relay.is_behind():
+            await self.world.sleep(_LOOK_SECONDS)
+
+    async def handle_all(self, rounds: int, *, holes: bool = False) -> None:
+        """Handle what is ready until each key has had so many messages; where there are `holes`, time flies."""
+        while sum(map(len, self.handled.values())) < KEYS * rounds:
+            await self._handle()
+            if holes:
+                self.ahead.seconds += HOLE_SECONDS
+                await self.inbox.tend()
+            await self.world.sleep(_LOOK_SECONDS)
+        await self._handle()
+
+    async def _handle(self) -> None:
+        while due := await self.ordering.inbox.due(self.world.clock.micros(), 1_000, consumer="Mailing"):
+            for message in due:
+                envelope = Envelope.decode(message.envelope)
+                self.handled[envelope.subject].append(msgspec.json.decode(envelope.data, type=int))
+            await self._commit(self.ordering, *(Handled(message.row) for message in due))
+
+    async def _commit(self, store: Store, *effects: Effect) -> None:
+        await store.commit(Unit(self.world.clock.micros(), self.world.ids.new(), effects=[*effects]))
 
 
-async def _commit(store: Store, world: World, *effects: Effect) -> None:
-    await store.commit(Unit(world.clock.micros(), world.ids.new(), effects=[*effects]))
+@asynccontextmanager
+async def _between(broker: Broker, folder: Path, *, tells_ends: bool = True) -> AsyncIterator[_Way]:
+    world = real_world()
+    ahead = _Ahead(world.clock)
+    async with (
+        _opened(folder, "shop", world) as shop,
+        _opened(folder, "ordering", world) as ordering,
+        asyncio.timeout(WITHIN_SECONDS),
+    ):
 
+        async def refetch(chain: ChainId, after: int) -> Refetched:
+            return await from_outbox(shop, chain, after)
 
-async def _until_relayed(relay: Relay, world: World) -> None:
-    while await relay.is_behind():
-        await world.sleep(_LOOK_SECONDS)
+        async def ends() -> Sequence[ChainEnd]:
+            return await ends_of(shop, "shop", [TOPIC]) if tells_ends else ()
+
+        meddled = _Meddled(broker, Random(SEED))  # noqa: S311 - nothing is kept secret by it
+        interested = {"shop.Sold": ["Mailing"]}
+        inbox = Inbox("ordering", ordering, replace(world, clock=ahead), interested, refetch, ends)
+        subscription = await meddled.subscribe("ordering", [TOPIC], inbox.receive)
+        relay = Relay("shop", shop, meddled, world, "this one")
+        relaying = asyncio.create_task(relay.run())
+        try:
+            yield _Way(world, ahead, shop, ordering, meddled, inbox, relay)
+        finally:
+            relaying.cancel()
+            await asyncio.wait([relaying])
+            await subscription.close()
 
 
 @asynccontextmanager
