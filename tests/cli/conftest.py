@@ -199,7 +199,7 @@ async def lose(opened: Callable[[], Awaitable[Store]]) -> None:
     for seq in (5, 6):
         data = msgspec.json.encode({"batch_id": world.ids.new(), "loaves": seq})
         envelope = _envelope("selling.StockShelf", data)
-        early.append(Incoming(seq, seq - 1, HANDLERS, "a", envelope, ready=False))
+        early.append(Incoming(seq, seq - 1, HANDLERS, "a", envelope, ready=False, sent_at=world.clock.micros()))
     await store.commit(_unit(world, Receive(LOST, 0, 2, early)))
     await store.commit(_unit(world, NoteLoss(LOST, 2, 4, "its producer has deleted it", world.clock.micros())))
     await store.close()

@@ -224,8 +224,10 @@ def _units(numbers: Numbers, sales: str) -> Sequence[Sequence[Effect]]:
     former = ChainId("stock", UUID(int=ROWS + new), "stock.events", 1)
     holed = ChainId("stock", UUID(int=new), "stock.events", 2)
     incoming = [
-        Incoming(numbers.received, numbers.received - 1, "Till", late, b"{}", ready=True),
-        Incoming(numbers.received + 1_000_000, numbers.received + 999_999, "Till", late, b"{}", ready=False),
+        Incoming(numbers.received, numbers.received - 1, "Till", late, b"{}", ready=True, sent_at=NOW),
+        Incoming(
+            numbers.received + 1_000_000, numbers.received + 999_999, "Till", late, b"{}", ready=False, sent_at=NOW
+        ),
     ]
     return [
         [Append(f"Order/{new}", 0, [NewEvent(WORLD.ids.new(), "shop.Sold", 1, b"{}")]), Expect("Filler/7", 10)],

@@ -206,6 +206,14 @@ def test_bytes_that_are_no_envelope_are_refused(raw: bytes) -> None:
         Envelope.decode(raw)
 
 
+@pytest.mark.parametrize("field", ["time", "notafter"])
+def test_a_moment_without_its_zone_is_refused(field: str) -> None:
+    """Nobody knows how old such a message is, or until when it may be handled."""
+    raw = envelope(**{field: datetime(2017, 12, 24)}).encode()
+    with pytest.raises(MalformedEnvelope, match=field):
+        Envelope.decode(raw)
+
+
 @pytest.mark.parametrize(
     ("data", "path", "field"),
     [

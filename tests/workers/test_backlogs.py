@@ -1,18 +1,23 @@
 """A backlog is worked off in bursts, behind which nobody who asks now has to wait."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from colonnade.persistence.unit import ChainId, Incoming, Receive
 from colonnade.workers.pace import A_NEW_ONE, ALONE_SECONDS, BURST, LONGEST_SECONDS, RESTS, Pace
-from colonnade.workers.places import FOR_NEW, FRESH_MICROSECONDS, IN_FLIGHT
+from colonnade.workers.places import BROUGHT_MICROSECONDS, FOR_NEW, FRESH_MICROSECONDS, IN_FLIGHT
 from tests.workers.bench import Bench, a_bench, times
-from tests.workers.hands import commit, delivered, running
+from tests.workers.hands import commit, delivered, envelope, running
 
 BACKLOG = 200
+
+CHAIN = ChainId("front", UUID(int=9), "shop.commands", 3)
 
 
 async def left_behind(bench: Bench) -> None:
@@ -21,10 +26,28 @@ async def left_behind(bench: Bench) -> None:
     bench.clock.advance(FRESH_MICROSECONDS / 1_000_000 + 1)
 
 
-async def test_a_backlog_begins_in_bursts_with_rests_between(tmp_path: Path) -> None:
+async def brought_late(bench: Bench) -> None:
+    """The same, received just now: the broker was away since they were sent."""
+    sent_at = bench.clock.micros()
+    bench.clock.advance(FRESH_MICROSECONDS / 1_000_000 + 1)
+    keys = [f"old {number}" for number in range(BACKLOG)]
+    bench.script.gates |= {key: asyncio.Event() for key in keys}
+    messages = [received(key, number, sent_at) for number, key in enumerate(keys, 1)]
+    await commit(bench.store, bench.world, Receive(CHAIN, 0, BACKLOG, messages))
+
+
+def received(key: str, seq: int, sent_at: int) -> Incoming:
+    """A message of the chain, that says its key."""
+    return Incoming(seq, seq - 1, "work", key, envelope("work", f'"{key}"'.encode(), key), True, sent_at)
+
+
+@pytest.mark.parametrize("backlog", [left_behind, brought_late])
+async def test_a_backlog_begins_in_bursts_with_rests_between(
+    backlog: Callable[[Bench], Awaitable[None]], tmp_path: Path
+) -> None:
     """So many messages, and no more until the rest is over; those who come now do not wait for it."""
     async with a_bench(tmp_path, at_work=False) as bench:
-        await left_behind(bench)
+        await backlog(bench)
         async with running(bench.worker.run):
             await bench.script.until_tried(BURST)
             began = [key for key in bench.script.gates if bench.script.tried.count(f'"{key}"')]
@@ -52,6 +75,41 @@ async def test_a_backlog_never_gets_the_places_of_those_who_come_now(tmp_path: P
                 await bench.advance(LONGEST_SECONDS)
             await bench.script.until_tried(IN_FLIGHT - FOR_NEW)
             assert bench.script.at_work == IN_FLIGHT - FOR_NEW
+            bench.let_go()
+
+
+async def test_what_was_sent_just_now_is_found_among_a_backlog_that_came_after_it(tmp_path: Path) -> None:
+    """The chains of a producer, and producers, bring what they kept beside each other."""
+    async with a_bench(tmp_path, at_work=False) as bench:
+        bench.clock.advance(2 * FRESH_MICROSECONDS / 1_000_000)
+        for number in range(FOR_NEW):
+            await bench.put(f"new {number}", "1")
+        bench.clock.jump(-2 * FRESH_MICROSECONDS / 1_000_000)
+        await brought_late(bench)
+        async with running(bench.worker.run):
+            for number in range(FOR_NEW):
+                await bench.until_done(f"new {number}", "1")
+            assert bench.script.at_work <= IN_FLIGHT - FOR_NEW
+            bench.let_go()
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(10, False), (BROUGHT_MICROSECONDS / 1_000_000 + 1, True)])
+async def test_what_was_sent_after_the_outage_does_not_wait_for_its_backlog(
+    seconds: float, waits: bool, tmp_path: Path
+) -> None:
+    """Though it had to behind it at its producer; where that took longer than relaying does it is late itself."""
+    async with a_bench(tmp_path, at_work=False) as bench:
+        await brought_late(bench)
+        sent_at = bench.clock.micros()
+        bench.clock.advance(seconds)
+        after = Receive(CHAIN, BACKLOG, BACKLOG + 1, [received("after", BACKLOG + 1, sent_at)])
+        await commit(bench.store, bench.world, after)
+        async with running(bench.worker.run):
+            if waits:
+                await bench.script.until_tried(BURST)
+                assert '"after"' not in bench.script.tried
+            else:
+                await bench.until_done("after", "after")
             bench.let_go()
 
 

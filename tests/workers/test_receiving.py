@@ -16,6 +16,7 @@ from colonnade.persistence.unit import ChainId
 from colonnade.workers.consumers import NOBODY
 from colonnade.workers.receiving import HOLE_SECONDS
 from colonnade.workers.succession import Histories
+from colonnade.world import datetime_of
 from tests.workers.door import EVENTS, HISTORY, PLACED, a_door, bodies, carried
 from tests.workers.hands import commit, envelope, opened, published
 
@@ -44,6 +45,17 @@ async def test_a_message_that_could_not_be_committed_is_not_acknowledged(tmp_pat
             door.restart()
             await door.receive(carried(2))
             assert await door.handled() == bodies(1, 2)
+
+
+async def test_a_message_is_as_old_as_its_envelope_says(tmp_path: Path) -> None:
+    """However late it came; but by a producer's clock that is ahead it is not sent after it was received."""
+    async with a_door(tmp_path) as door:
+        now, minute = door.clock.micros(), 60_000_000
+        times = {"a": now - minute, "b": now + minute}
+        bodies = {key: envelope(PLACED, key=key, time=datetime_of(moment)) for key, moment in times.items()}
+        await door.receive(carried(1, key="a", body=bodies["a"]), carried(2, key="b", body=bodies["b"]))
+        found = [(each.key, each.sent_at, each.received_at) for each in await door.due()]
+    assert found == [("a", now - minute, now), ("b", now, now)]
 
 
 async def test_a_duplicate_is_dropped_for_ever(tmp_path: Path) -> None:

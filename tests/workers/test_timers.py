@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from colonnade.messages.envelope import Envelope
 from colonnade.observability.health import Severity
 from colonnade.persistence.failures import TimerGone
 from colonnade.persistence.sqlite import SqliteStore
 from colonnade.persistence.unit import ArmTimer, DisarmTimer, Handled
 from colonnade.workers.timers import AGREEMENT_SECONDS, CLOCK_TOLERANCE_SECONDS, Timers
-from colonnade.world import World
+from colonnade.world import World, micros_of
 from tests.workers.factory import a_factory
 from tests.workers.factory.front import BillLater
 from tests.workers.hands import Commits, HandClock, commit, delivered, opened, published, running, world_of
@@ -245,6 +246,16 @@ async def test_a_command_can_be_sent_after_a_while_or_at_a_moment(tmp_path: Path
         await at.until_items("Invoice/1", 3, 2, 1)
         with pytest.raises(ValueError, match="give one of them"):
             await at.running.execute(BillLater(1, 4, seconds=1.0, moment=clock.now()))
+
+
+async def test_a_command_that_was_to_wait_is_as_old_as_the_moment_at_which_it_was_due(tmp_path: Path) -> None:
+    """Whenever it was arranged, and however late it leaves."""
+    clock = HandClock()
+    async with a_factory(tmp_path, clock=clock) as at:
+        due = clock.micros() + 60_000_000
+        await at.running.execute(BillLater(1, 1, seconds=60.0))
+        (timer,) = await at.front.store.timers.due(due, 10)
+        assert micros_of(Envelope.decode(timer.message.envelope).time) == timer.due == due
 
 
 async def test_a_disagreement_outlives_the_loop(tmp_path: Path) -> None:

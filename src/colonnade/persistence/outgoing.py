@@ -52,7 +52,7 @@ class UnitOutbox:
                 source=self._routes.service,
                 type=encoded.name,
                 subject=subject,
-                time=datetime_of(now),
+                time=datetime_of(now if due is None else max(now, due)),
                 data=encoded.data,
                 version=encoded.version,
             )

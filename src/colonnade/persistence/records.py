@@ -115,7 +115,11 @@ class Chain(msgspec.Struct, frozen=True, gc=False):
 
 
 class DueMessage(msgspec.Struct, frozen=True, gc=False):
-    """The first message in line for its consumer and key, ready to be handled now."""
+    """The first message in line for its consumer and key, ready to be handled now.
+
+    It was sent, and received, at moments in microseconds: what lay at its producer while the broker was away is no
+    younger for that.
+    """
 
     row: int
     consumer: str
@@ -124,6 +128,7 @@ class DueMessage(msgspec.Struct, frozen=True, gc=False):
     envelope: bytes
     attempts: int
     received_at: int
+    sent_at: int
 
 
 class ParkedMessage(msgspec.Struct, frozen=True, gc=False):

@@ -127,10 +127,10 @@ class InboxRows(Protocol):
         which: Literal["longest", "newest", "again"] = "longest",
         slots: Collection[int] | None = None,
     ) -> list[DueMessage]:
-        """Up to `limit` heads of live keys that may be handled at `now` (microseconds), the longest waiting first.
+        """Up to `limit` heads of live keys that may be handled at `now` (microseconds), who was sent first goes first.
 
         Of one `consumer` only, where it is named, and of keys in `slots` only (`persistence.slots`); the rows in
-        `without` are passed over. `newest` are of those that have not been tried yet the ones that arrived last,
+        `without` are passed over. `newest` are of those that have not been tried yet the ones that were sent last,
         `again` those that have.
         """
 

@@ -114,7 +114,10 @@ class ChainId(msgspec.Struct, frozen=True, gc=False):
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
-    """One message of a chain for one consumer; `ready` once all before it have been received."""
+    """One message of a chain for one consumer; `ready` once all before it have been received.
+
+    `sent_at` is in microseconds since 1970-01-01T00:00:00Z, and not later than the message was received.
+    """
 
     seq: int
     prev: int
@@ -122,6 +125,7 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     key: str
     envelope: bytes
     ready: bool
+    sent_at: int
 
 
 class Receive(msgspec.Struct, frozen=True, gc=False):

@@ -165,7 +165,8 @@ class AtOnce:
         context = context_of(message.envelope, self._tenant)
         current_context.set(context)
         name, key = message.line
-        due = DueMessage(-number, name, "", key, message.brought_by.envelope, 0, self._world.clock.micros())
+        now = self._world.clock.micros()
+        due = DueMessage(-number, name, "", key, message.brought_by.envelope, 0, now, now)
         await consumer.consume(due, message.envelope, context)
 
     def _done(self, task: asyncio.Task[None], number: int, doing: "_Doing") -> None:

@@ -22,7 +22,11 @@ does not get them even when they are free."""
 FOR_RETRIES = FOR_NEW // 2
 
 FRESH_MICROSECONDS = 2_000_000
-"""When the first in line have waited for longer, and are more than there are places, there is a backlog."""
+"""Messages that were sent longer ago are a backlog, where more wait than there are places."""
+
+BROUGHT_MICROSECONDS = 30_000_000
+"""For so long after a backlog began to come in, what was sent since then is no part of it, however late it came: it
+waited behind that at its producer."""
 
 BESIDE_REQUESTS = 4
 """How many messages of one consumer are begun together while requests are being answered, and no others before they are
@@ -51,11 +55,13 @@ class Places:
     foreground: Foreground
     at_work: dict[int, AtWork] = field(default_factory=dict)
     oldest: int | None = None
-    """When the longest waiting message was received, if it has not failed."""
+    """When the message that was sent first of all was received, if it has not failed."""
     changed: bool = True
     """Whether there may be something to take."""
     _pace: Pace = field(default_factory=Pace)
     _resting: bool = False
+    _brought_at: int = 0
+    """When a backlog began to come in that had waited at its producer."""
     _letting_pass: bool = False
 
     @property
@@ -99,8 +105,8 @@ class Places:
         if len(longest) < free:
             self._letting_pass = False
             return self._begin(longest, new, free, clock.monotonic())
-        fresh_since = now - FRESH_MICROSECONDS
-        self._resting = longest[0].received_at < fresh_since
+        fresh_since = self._fresh_since(longest[0], now)
+        self._resting = longest[0].sent_at < fresh_since
         if self._resting or not self._letting_pass:
             # There may be more of them than places. Beside requests, to look costs more than it brings to a short line
             at_work = self.at_work
@@ -109,7 +115,7 @@ class Places:
             )  # fmt: skip
             newest = await inbox.due(now, FOR_NEW, consumer=self.name, without=at_work, which="newest", slots=slots)
             if self._resting:
-                newest = [each for each in newest if each.received_at >= fresh_since]
+                newest = [each for each in newest if each.sent_at >= fresh_since]
             new = [*again, *newest]
         return self._begin(longest, new, free, clock.monotonic())
 
@@ -119,6 +125,13 @@ class Places:
         if not work.new:
             self._pace.done(clock.monotonic())
         self.changed = True  # its line may have a new head
+
+    def _fresh_since(self, longest: DueMessage, now: int) -> int:
+        came = longest.received_at
+        if came - longest.sent_at > FRESH_MICROSECONDS and came - self._brought_at > BROUGHT_MICROSECONDS:
+            self._brought_at = came
+        fresh_since = now - FRESH_MICROSECONDS
+        return fresh_since if now - self._brought_at > BROUGHT_MICROSECONDS else min(fresh_since, self._brought_at)
 
     def _free(self, now: float) -> tuple[int, bool]:
         """How many more messages may begin, and whether those are fewer because somebody waits for a request."""

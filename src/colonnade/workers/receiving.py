@@ -433,9 +433,10 @@ class Inbox:
             state.received = follower
 
     def _rows(self, message: Carried, ready: bool, effects: list[Effect]) -> tuple[list[Incoming], Envelope | None]:
-        envelope = None
+        envelope, sent_at = None, self._world.clock.micros()
         try:
             envelope = Envelope.decode(message.envelope)
+            sent_at = min(sent_at, micros_of(envelope.time))  # clocks differ a little
             consumers = self._consumers(message, envelope)
         except (MalformedEnvelope, ValueError) as error:
             origin = f"{message.source}/{message.topic}/{message.partition}/{message.seq}"
@@ -445,7 +446,8 @@ class Inbox:
         if not consumers and not ready:
             consumers = [(NOBODY, "")]
         rows = [
-            Incoming(message.seq, message.prev, consumer, key, message.envelope, ready) for consumer, key in consumers
+            Incoming(message.seq, message.prev, consumer, key, message.envelope, ready, sent_at)
+            for consumer, key in consumers
         ]
         return rows, envelope
 

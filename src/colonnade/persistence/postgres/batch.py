@@ -53,7 +53,7 @@ _FUNCTIONS: Mapping[str, int] = {
     "succeed_chains": 8,
     "pass_over": 4,
     "note_losses": 8,
-    "receive_messages": 20,
+    "receive_messages": 21,
     "expect_versions": 3,
     "forget_answers": 1,
     "mark_relayed": 3,
@@ -263,9 +263,8 @@ class Batch:
         for column, mark in zip(columns, marks, strict=False):
             column.append(mark)
         place = len(columns[0])
-        of_chain, seqs, prevs, consumers, keys, complete, envelopes, times, completed_of, completed, *lines = columns[
-            7:
-        ]
+        of_chain, seqs, prevs, consumers, keys, complete, envelopes, sent, times, *rest = columns[7:]
+        completed_of, completed, once_of, once_consumers, once_keys = rest
         for message in effect.messages:
             of_chain.append(place)
             seqs.append(message.seq)
@@ -274,11 +273,11 @@ class Batch:
             keys.append(message.key)
             complete.append(message.ready)
             envelopes.append(message.envelope)
+            sent.append(message.sent_at)
             times.append(unit.time)
         for seq in effect.completed:
             completed_of.append(place)
             completed.append(seq)
-        once_of, once_consumers, once_keys = lines
         for consumer, key in effect.at_once:
             once_of.append(place)
             once_consumers.append(consumer)

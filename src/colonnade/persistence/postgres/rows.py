@@ -60,15 +60,16 @@ _ENDS = """
     FROM {s}.relayed r WHERE r.topic = ANY ($1)
 """
 
-_MESSAGE = "i.id, i.consumer, i.chain, i.key, i.envelope, i.attempts, i.received_at"
+_MESSAGE = "i.id, i.consumer, i.chain, i.key, i.envelope, i.attempts, i.received_at, i.sent_at"
+_TURNS = "h.id, h.not_before, h.sent_at"
 _TURN = {
-    "longest": ("h.not_before <= $2", "h.not_before, h.id"),
-    "newest": ("h.not_before = 0 AND h.not_before <= $2", "h.id DESC"),
-    "again": ("h.not_before BETWEEN 1 AND $2", "h.not_before, h.id"),
+    "longest": ("h.not_before <= $2", "h.not_before, h.sent_at, h.id"),
+    "newest": ("h.not_before = 0 AND h.not_before <= $2", "h.sent_at DESC, h.id DESC"),
+    "again": ("h.not_before BETWEEN 1 AND $2", "h.not_before, h.sent_at, h.id"),
 }
 _DUE = {
     which: (
-        f"SELECT {_MESSAGE} FROM (SELECT h.id, h.not_before FROM {{s}}.heads h WHERE h.consumer = $1 AND NOT h.held "
+        f"SELECT {_MESSAGE} FROM (SELECT {_TURNS} FROM {{s}}.heads h WHERE h.consumer = $1 AND NOT h.held "
         f"AND {when} AND h.id <> ALL ($3) ORDER BY {order} LIMIT $4) h JOIN {{s}}.inbox i ON i.id = h.id "
         f"ORDER BY {order}"
     )
@@ -77,8 +78,8 @@ _DUE = {
 # A short walk through the index for each slot, however many lines of others are due
 _DUE_IN_SLOTS = {
     which: (
-        f"SELECT {_MESSAGE} FROM (SELECT due.id, due.not_before FROM unnest($5::smallint[]) AS own (slot) CROSS JOIN "
-        f"LATERAL (SELECT h.id, h.not_before FROM {{s}}.heads h WHERE h.consumer = $1 AND h.slot = own.slot AND "
+        f"SELECT {_MESSAGE} FROM (SELECT due.* FROM unnest($5::smallint[]) AS own (slot) CROSS JOIN "
+        f"LATERAL (SELECT {_TURNS} FROM {{s}}.heads h WHERE h.consumer = $1 AND h.slot = own.slot AND "
         f"NOT h.held AND {when} AND h.id <> ALL ($3) ORDER BY {order} LIMIT $4) due "
         f"ORDER BY {order.replace('h.', 'due.')} LIMIT $4) h JOIN {{s}}.inbox i ON i.id = h.id ORDER BY {order}"
     )
@@ -97,12 +98,12 @@ _CONSUMERS = """
 # A page of each consumer's, merged: the index knows no order over all
 _DUE_TO_ANY = f"""
     SELECT {_MESSAGE} FROM (
-        SELECT first.id, first.not_before FROM ({_CONSUMERS}) each CROSS JOIN LATERAL (
-            SELECT h.id, h.not_before FROM {{s}}.heads h WHERE h.consumer = each.consumer AND NOT h.held
+        SELECT first.* FROM ({_CONSUMERS}) each CROSS JOIN LATERAL (
+            SELECT {_TURNS} FROM {{s}}.heads h WHERE h.consumer = each.consumer AND NOT h.held
             AND h.not_before <= $1 AND h.id <> ALL ($2) AND ($4::smallint[] IS NULL OR h.slot = ANY ($4))
-            ORDER BY h.not_before, h.id LIMIT $3
-        ) first ORDER BY first.not_before, first.id LIMIT $3
-    ) h JOIN {{s}}.inbox i ON i.id = h.id ORDER BY h.not_before, h.id
+            ORDER BY h.not_before, h.sent_at, h.id LIMIT $3
+        ) first ORDER BY first.not_before, first.sent_at, first.id LIMIT $3
+    ) h JOIN {{s}}.inbox i ON i.id = h.id ORDER BY h.not_before, h.sent_at, h.id
 """
 _NEXT_DUE = f"""
     SELECT min(next.not_before) FROM ({_CONSUMERS}) each CROSS JOIN LATERAL (
@@ -184,8 +185,8 @@ class PostgresInbox:
         else:
             rows = await self._pages.all(self._due[which], consumer, now, list(without), limit)
         return [
-            DueMessage(row, consumer, LANES.get(chain, ""), key, envelope, attempts, received_at)
-            for row, consumer, chain, key, envelope, attempts, received_at in rows
+            DueMessage(row, consumer, LANES.get(chain, ""), key, envelope, attempts, received_at, sent_at)
+            for row, consumer, chain, key, envelope, attempts, received_at, sent_at in rows
         ]
 
     async def consumers(self) -> list[str]:

@@ -27,17 +27,17 @@ KEEP_ASIDE = "INSERT INTO kept_aside (origin, reason, data, received_at) VALUES 
 UNHANDLED = "SELECT (SELECT count(*) FROM inbox) - (SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL)"
 
 _INSERT = (
-    "INSERT OR IGNORE INTO inbox (row, chain, consumer, key, seq, prev, ready, received_at, envelope) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR IGNORE INTO inbox (row, chain, consumer, key, seq, prev, ready, received_at, sent_at, envelope) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 # One that came early may be made ready after one that follows it: the earlier goes first
 _NEW_HEAD = (
-    "INSERT INTO heads VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (consumer, key, chain) DO UPDATE "
-    "SET row = excluded.row, seq = excluded.seq WHERE excluded.seq < heads.seq"
+    "INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?, 0, 0) ON CONFLICT (consumer, key, chain) DO UPDATE "
+    "SET row = excluded.row, seq = excluded.seq, sent_at = excluded.sent_at WHERE excluded.seq < heads.seq"
 )
 # A parked row that holds its line stays its head, whatever else was tried again meanwhile
 _NEXT = (
-    "SELECT row, seq, holds FROM inbox WHERE consumer = ? AND key = ? AND chain = ? AND seq > ? AND ready "
+    "SELECT row, seq, sent_at, holds FROM inbox WHERE consumer = ? AND key = ? AND chain = ? AND seq > ? AND ready "
     "AND (parked_at IS NULL OR holds) ORDER BY seq LIMIT 1"
 )
 # A row that is no longer first, because an earlier one was tried again, leaves the head alone
@@ -101,7 +101,7 @@ class InboxWriter:
         chain = OWN_CHAINS[effect.lane]
         # A row's number is also its place: rows of one's own come in order
         row = self._last_row + 1
-        self._insert(row, chain, effect.consumer, effect.key, row, 0, True, now, effect.envelope)
+        self._insert(row, chain, effect.consumer, effect.key, row, 0, True, now, now, effect.envelope)
 
     def receive(self, effect: Receive, now: int) -> None:
         """Take messages of a chain in, and move its mark."""
@@ -121,7 +121,7 @@ class InboxWriter:
         for message in effect.messages:
             self._insert(
                 self._last_row + 1, id, message.consumer, message.key, message.seq, message.prev, message.ready, now,
-                message.envelope,
+                message.sent_at, message.envelope,
             )  # fmt: skip
         for seq in effect.completed:
             self._complete(id, seq)
@@ -226,9 +226,10 @@ class InboxWriter:
         self._counted += 1
         consumer, key, chain, seq = line
         self._run(
-            "INSERT INTO heads VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (consumer, key, chain) DO UPDATE "
-            "SET row = excluded.row, seq = excluded.seq, held = 0, not_before = 0 WHERE excluded.seq <= heads.seq",
-            (consumer, key, chain, effect.row, seq),
+            "INSERT INTO heads SELECT ?, ?, ?, row, ?, sent_at, 0, 0 FROM inbox WHERE row = ? "
+            "ON CONFLICT (consumer, key, chain) DO UPDATE SET row = excluded.row, seq = excluded.seq, "
+            "sent_at = excluded.sent_at, held = 0, not_before = 0 WHERE excluded.seq <= heads.seq",
+            (consumer, key, chain, seq, effect.row),
         )
 
     def discard(self, effect: Discard) -> None:
@@ -242,9 +243,19 @@ class InboxWriter:
         self._move_head(effect.row, line)
 
     def _insert(
-        self, row: int, chain: int, consumer: str, key: str, seq: int, prev: int, ready: bool, now: int, envelope: bytes
+        self,
+        row: int,
+        chain: int,
+        consumer: str,
+        key: str,
+        seq: int,
+        prev: int,
+        ready: bool,
+        now: int,
+        sent_at: int,
+        envelope: bytes,
     ) -> None:
-        self._run(_INSERT, (row, chain, consumer, key, seq, prev, ready, now, envelope))
+        self._run(_INSERT, (row, chain, consumer, key, seq, prev, ready, now, sent_at, envelope))
         if not self._connection.changes():
             # There already: received early, and again; perhaps now that all before it have come
             if ready:
@@ -253,15 +264,16 @@ class InboxWriter:
         self._last_row = row
         self._counted += 1
         if ready:
-            self._run(_NEW_HEAD, (consumer, key, chain, row, seq))
+            self._run(_NEW_HEAD, (consumer, key, chain, row, seq, sent_at))
 
     def _complete(self, chain: int, seq: int) -> None:
         rows: Any = self._run(
-            "UPDATE inbox SET ready = 1 WHERE chain = ? AND seq = ? AND NOT ready RETURNING consumer, key, row",
+            "UPDATE inbox SET ready = 1 WHERE chain = ? AND seq = ? AND NOT ready "
+            "RETURNING consumer, key, row, sent_at",
             (chain, seq),
         ).fetchall()
-        for consumer, key, row in rows:
-            self._run(_NEW_HEAD, (consumer, key, chain, row, seq))
+        for consumer, key, row, sent_at in rows:
+            self._run(_NEW_HEAD, (consumer, key, chain, row, seq, sent_at))
 
     def _line(self, sql: str, parameters: tuple[object, ...]) -> tuple[str, str, int, int] | None:
         rows = self._run(sql, parameters).fetchall()  # to the end, as a statement with RETURNING must be run
@@ -273,4 +285,5 @@ class InboxWriter:
         if following is None:
             self._run("DELETE FROM heads WHERE " + _HEAD, head)
         else:
-            self._run("UPDATE heads SET row = ?, seq = ?, held = ?, not_before = 0 WHERE " + _HEAD, (*following, *head))
+            moved = "UPDATE heads SET row = ?, seq = ?, sent_at = ?, held = ?, not_before = 0 WHERE " + _HEAD
+            self._run(moved, (*following, *head))

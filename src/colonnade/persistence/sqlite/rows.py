@@ -41,18 +41,18 @@ _PARKED = """
 
 
 _DUE = (
-    "SELECT row, not_before FROM heads WHERE consumer = ? AND NOT held AND not_before <= ? "
-    "ORDER BY not_before, row LIMIT ?"
+    "SELECT row, not_before, sent_at FROM heads WHERE consumer = ? AND NOT held AND not_before <= ? "
+    "ORDER BY not_before, sent_at, row LIMIT ?"
 )
 _NEWEST = (
-    "SELECT row, not_before FROM heads WHERE consumer = ? AND NOT held AND not_before = 0 ORDER BY row DESC LIMIT ?"
+    "SELECT row FROM heads WHERE consumer = ? AND NOT held AND not_before = 0 ORDER BY sent_at DESC, row DESC LIMIT ?"
 )
 _AGAIN = (
-    "SELECT row, not_before FROM heads WHERE consumer = ? AND NOT held AND not_before BETWEEN 1 AND ? "
-    "ORDER BY not_before, row LIMIT ?"
+    "SELECT row FROM heads WHERE consumer = ? AND NOT held AND not_before BETWEEN 1 AND ? "
+    "ORDER BY not_before, sent_at, row LIMIT ?"
 )
 _NEXT_DUE = "SELECT min(not_before) FROM heads WHERE consumer = ? AND NOT held AND not_before > ?"
-_MESSAGES = "SELECT row, consumer, chain, key, envelope, attempts, received_at FROM inbox WHERE row IN "
+_MESSAGES = "SELECT row, consumer, chain, key, envelope, attempts, received_at, sent_at FROM inbox WHERE row IN "
 
 # From one consumer to the next through the index
 _CONSUMERS = """
@@ -110,8 +110,8 @@ def _event(row: tuple[Any, ...]) -> StoredEvent:
 
 
 def _due(message: tuple[Any, ...]) -> DueMessage:
-    row, consumer, chain, key, envelope, attempts, received_at = message
-    return DueMessage(row, consumer, LANES.get(chain, ""), key, envelope, attempts, received_at)
+    row, consumer, chain, key, envelope, attempts, received_at, sent_at = message
+    return DueMessage(row, consumer, LANES.get(chain, ""), key, envelope, attempts, received_at, sent_at)
 
 
 _TIMER_NAMES = "SELECT name FROM timers WHERE name > ? AND name <= ? ORDER BY name LIMIT ?"
@@ -241,14 +241,14 @@ class SqliteInbox:
         wanted = limit + len(without)
         if consumer is None:
             heads = [head for each in self._consumers() for head in self._heads(_DUE, slots, each, now, wanted)]
-            heads.sort(key=lambda head: (head[1], head[0]))
+            heads.sort(key=lambda head: (*head[1:], head[0]))
         elif which == "newest":
             heads = self._heads(_NEWEST, slots, consumer, wanted)
         elif which == "again":
             heads = self._heads(_AGAIN, slots, consumer, now, wanted)
         else:
             heads = self._heads(_DUE, slots, consumer, now, wanted)
-        rows = [row for row, _ in heads if row not in without][:limit]
+        rows = [row for row, *_ in heads if row not in without][:limit]
         if not rows:
             return []
         found = {message[0]: message for message in self._pages.all(f"{_MESSAGES}({_marks(rows)})", rows)}

@@ -5,7 +5,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
 APPLICATION_ID = 0x436F6C6E
 """Tells a store from other SQLite files (`Coln`)."""
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -68,6 +68,7 @@ CREATE TABLE inbox (
     prev INTEGER NOT NULL,
     ready INTEGER NOT NULL,
     received_at INTEGER NOT NULL,
+    sent_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     parked_at INTEGER,
     holds INTEGER NOT NULL DEFAULT 0,
@@ -85,11 +86,12 @@ CREATE TABLE heads (
     chain INTEGER NOT NULL,
     row INTEGER NOT NULL,
     seq INTEGER NOT NULL,
+    sent_at INTEGER NOT NULL,
     held INTEGER NOT NULL,
     not_before INTEGER NOT NULL,
     PRIMARY KEY (consumer, key, chain)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX heads_by_turn ON heads (consumer, not_before, row) WHERE NOT held;
+CREATE INDEX heads_by_turn ON heads (consumer, not_before, sent_at, row) WHERE NOT held;
 
 CREATE TABLE kept_aside (
     row INTEGER PRIMARY KEY,

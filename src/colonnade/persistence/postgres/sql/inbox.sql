@@ -13,9 +13,9 @@ BEGIN
     -- A parked row that holds its line stays its head. One that is no longer first, because an earlier one was tried
     -- again, leaves the head alone.
     WITH moves AS (
-        SELECT g.id, g.consumer, g.key, g.chain, next.id AS next_id, next.seq, next.holds
+        SELECT g.id, g.consumer, g.key, g.chain, next.id AS next_id, next.seq, next.sent_at, next.holds
         FROM unnest(rows, consumers, keys, chains, seqs) AS g (id, consumer, key, chain, seq) LEFT JOIN LATERAL (
-            SELECT i.id, i.seq, i.holds FROM inbox i
+            SELECT i.id, i.seq, i.sent_at, i.holds FROM inbox i
             WHERE i.consumer = g.consumer AND i.key = g.key AND i.chain = g.chain AND i.seq > g.seq AND i.ready
                 AND (i.parked_at IS NULL OR i.holds)
             ORDER BY i.seq LIMIT 1
@@ -24,7 +24,7 @@ BEGIN
         DELETE FROM heads h USING moves m
         WHERE h.consumer = m.consumer AND h.key = m.key AND h.chain = m.chain AND h.id = m.id AND m.next_id IS NULL
     )
-    UPDATE heads h SET id = m.next_id, seq = m.seq, held = m.holds, not_before = 0 FROM moves m
+    UPDATE heads h SET id = m.next_id, seq = m.seq, sent_at = m.sent_at, held = m.holds, not_before = 0 FROM moves m
     WHERE h.consumer = m.consumer AND h.key = m.key AND h.chain = m.chain AND h.id = m.id AND m.next_id IS NOT NULL;
 END $$;
 
@@ -109,9 +109,10 @@ BEGIN
     IF again.id IS NULL THEN
         PERFORM lose_rows('CLPRK', ARRAY[unit], ARRAY[message], '{}');
     END IF;
-    INSERT INTO heads AS h VALUES (again.consumer, again.key, again.chain, message, again.seq, false, 0)
+    INSERT INTO heads AS h VALUES (again.consumer, again.key, again.chain, message, again.seq, again.sent_at, false, 0)
     ON CONFLICT (consumer, key, chain) DO UPDATE
-        SET id = excluded.id, seq = excluded.seq, held = false, not_before = 0 WHERE excluded.seq <= h.seq;
+        SET id = excluded.id, seq = excluded.seq, sent_at = excluded.sent_at, held = false, not_before = 0
+        WHERE excluded.seq <= h.seq;
     RETURN before;
 END $$;
 
@@ -152,13 +153,14 @@ BEGIN
         SELECT nextval('inbox_rows') AS id, g.*
         FROM unnest(lanes, consumers, keys, envelopes, times) AS g (chain, consumer, key, envelope, time)
     ), added AS (
-        INSERT INTO inbox (id, chain, consumer, key, seq, prev, ready, received_at, envelope)
-        SELECT n.id, n.chain, n.consumer, n.key, n.id, 0, true, n.time, n.envelope FROM numbered n
+        INSERT INTO inbox (id, chain, consumer, key, seq, prev, ready, received_at, sent_at, envelope)
+        SELECT n.id, n.chain, n.consumer, n.key, n.id, 0, true, n.time, n.time, n.envelope FROM numbered n
     )
     INSERT INTO heads AS h
-    SELECT DISTINCT ON (n.consumer, n.key, n.chain) n.consumer, n.key, n.chain, n.id, n.id, false, 0 FROM numbered n
+    SELECT DISTINCT ON (n.consumer, n.key, n.chain) n.consumer, n.key, n.chain, n.id, n.id, n.time, false, 0 FROM numbered n
     ORDER BY n.consumer, n.key, n.chain, n.id
-    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq WHERE excluded.seq < h.seq;
+    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq, sent_at = excluded.sent_at
+        WHERE excluded.seq < h.seq;
     RETURN before;
 END $$;
 
@@ -168,7 +170,7 @@ CREATE FUNCTION receive_messages(
     before bigint[], units integer[], sources text[], histories uuid[], topics text[], partitions integer[],
     expected bigint[], marks bigint[],
     of_chain integer[], seqs bigint[], prevs bigint[], consumers text[], keys text[], complete boolean[],
-    envelopes bytea[], times bigint[], completed_of integer[], completed bigint[],
+    envelopes bytea[], sent bigint[], times bigint[], completed_of integer[], completed bigint[],
     once_of integer[], once_consumers text[], once_keys text[]
 ) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -212,17 +214,19 @@ BEGIN
         RETURN before;
     END IF;
     WITH added AS (
-        INSERT INTO inbox AS i (id, chain, consumer, key, seq, prev, ready, received_at, envelope)
-        SELECT nextval('inbox_rows'), known[g.of_chain], g.consumer, g.key, g.seq, g.prev, g.ready, g.time, g.envelope
-        FROM unnest(of_chain, seqs, prevs, consumers, keys, complete, envelopes, times)
-            AS g (of_chain, seq, prev, consumer, key, ready, envelope, time)
+        INSERT INTO inbox AS i (id, chain, consumer, key, seq, prev, ready, received_at, sent_at, envelope)
+        SELECT nextval('inbox_rows'), known[g.of_chain], g.consumer, g.key, g.seq, g.prev, g.ready, g.time, g.sent_at,
+            g.envelope
+        FROM unnest(of_chain, seqs, prevs, consumers, keys, complete, envelopes, sent, times)
+            AS g (of_chain, seq, prev, consumer, key, ready, envelope, sent_at, time)
         ON CONFLICT (consumer, key, chain, seq) DO NOTHING
-        RETURNING i.id, i.consumer, i.key, i.chain, i.seq, i.ready
+        RETURNING i.id, i.consumer, i.key, i.chain, i.seq, i.sent_at, i.ready
     )
     INSERT INTO heads AS h
-    SELECT DISTINCT ON (a.consumer, a.key, a.chain) a.consumer, a.key, a.chain, a.id, a.seq, false, 0
+    SELECT DISTINCT ON (a.consumer, a.key, a.chain) a.consumer, a.key, a.chain, a.id, a.seq, a.sent_at, false, 0
     FROM added a WHERE a.ready ORDER BY a.consumer, a.key, a.chain, a.seq
-    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq WHERE excluded.seq < h.seq;
+    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq, sent_at = excluded.sent_at
+        WHERE excluded.seq < h.seq;
     -- Received early, and now that all before them have come, ready; one that came again may be ready by now as well
     WITH woken AS (
         UPDATE inbox i SET ready = true FROM (
@@ -231,12 +235,13 @@ BEGIN
             SELECT known[g.of_chain], g.seq FROM unnest(of_chain, seqs, complete) AS g (of_chain, seq, ready) WHERE g.ready
         ) late
         WHERE i.chain = late.chain AND i.seq = late.seq AND NOT i.ready
-        RETURNING i.id, i.consumer, i.key, i.chain, i.seq
+        RETURNING i.id, i.consumer, i.key, i.chain, i.seq, i.sent_at
     )
     INSERT INTO heads AS h
-    SELECT DISTINCT ON (w.consumer, w.key, w.chain) w.consumer, w.key, w.chain, w.id, w.seq, false, 0
+    SELECT DISTINCT ON (w.consumer, w.key, w.chain) w.consumer, w.key, w.chain, w.id, w.seq, w.sent_at, false, 0
     FROM woken w ORDER BY w.consumer, w.key, w.chain, w.seq
-    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq WHERE excluded.seq < h.seq;
+    ON CONFLICT (consumer, key, chain) DO UPDATE SET id = excluded.id, seq = excluded.seq, sent_at = excluded.sent_at
+        WHERE excluded.seq < h.seq;
     RETURN before;
 END $$;
 

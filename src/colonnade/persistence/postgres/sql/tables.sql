@@ -99,6 +99,7 @@ CREATE TABLE inbox (
     prev bigint NOT NULL,
     ready boolean NOT NULL,
     received_at bigint NOT NULL,
+    sent_at bigint NOT NULL,
     attempts integer NOT NULL DEFAULT 0,
     parked_at bigint,
     holds boolean NOT NULL DEFAULT false,
@@ -116,6 +117,7 @@ CREATE TABLE heads (
     chain integer NOT NULL,
     id bigint NOT NULL,
     seq bigint NOT NULL,
+    sent_at bigint NOT NULL,
     held boolean NOT NULL,
     not_before bigint NOT NULL,
     -- What instances of the service divide among them, as many as `persistence.slots` says
@@ -123,8 +125,8 @@ CREATE TABLE heads (
     PRIMARY KEY (consumer, key, chain)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 -- Who handles all lines looks by turn, who handles some of them in each slot: what is left to others is not walked over
-CREATE INDEX heads_by_turn ON heads (consumer, not_before, id) WHERE NOT held;
-CREATE INDEX heads_by_slot ON heads (consumer, slot, not_before, id) WHERE NOT held;
+CREATE INDEX heads_by_turn ON heads (consumer, not_before, sent_at, id) WHERE NOT held;
+CREATE INDEX heads_by_slot ON heads (consumer, slot, not_before, sent_at, id) WHERE NOT held;
 CREATE INDEX heads_held ON heads (consumer) WHERE held;
 
 CREATE TABLE kept_aside (

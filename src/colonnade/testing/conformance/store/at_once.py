@@ -20,7 +20,7 @@ TILL = "subscriber:Till"
 
 def incoming(seq: int, key: str, *, ready: bool = True) -> Incoming:
     """A message of the chain for the till."""
-    return Incoming(seq, seq - 1, TILL, key, b"%d" % seq, ready)
+    return Incoming(seq, seq - 1, TILL, key, b"%d" % seq, ready, NOW)
 
 
 async def waiting(store: Store) -> Sequence[bytes]:

@@ -32,9 +32,9 @@ TILL = "subscriber:Till"
 WHICH: tuple[Literal["longest", "newest", "again"], ...] = ("longest", "newest", "again")
 
 
-def incoming(seq: int, key: str = "a", *, prev: int | None = None, ready: bool = True) -> Incoming:
+def incoming(seq: int, key: str = "a", *, prev: int | None = None, ready: bool = True, sent_at: int = NOW) -> Incoming:
     """A message of the chain for the till."""
-    return Incoming(seq, seq - 1 if prev is None else prev, TILL, key, b'{"seq":%d}' % seq, ready)
+    return Incoming(seq, seq - 1 if prev is None else prev, TILL, key, b'{"seq":%d}' % seq, ready, sent_at)
 
 
 def delivered(key: str, number: int, consumer: str = TILL, lane: str = "") -> Deliver:
@@ -149,7 +149,7 @@ class InboxSuite(StoreSuite):
             assert await handle(store) == [b'{"seq":%d}' % seq for seq in (1, 2, 3, 4)]
 
     async def test_lines_are_taken_by_who_has_waited_longest(self) -> None:
-        """In the order in which they came, a page of them, without those that are at work already."""
+        """In the order in which they were sent, a page of them, without those that are at work already."""
         async with self.store() as store:
             await commit(store, *(delivered(f"k{number}", number) for number in range(6)))
             page = await store.inbox.due(FOR_EVER, 2, consumer=TILL)
@@ -158,13 +158,31 @@ class InboxSuite(StoreSuite):
             assert [message.envelope for message in rest] == [b"2", b"3"]
 
     async def test_the_newest_can_be_asked_for(self) -> None:
-        """Those that came last, of those that have not failed."""
+        """Those that were sent last, of those that have not failed."""
         async with self.store() as store:
             await commit(store, *(delivered(f"k{number}", number) for number in range(5)))
             last = (await due(store))[-1]
             await commit(store, Retry(last.row, 1, NOW, "failed"))
             newest = await store.inbox.due(FOR_EVER, 2, consumer=TILL, which="newest")
             assert [message.envelope for message in newest] == [b"3", b"2"]
+
+    async def test_a_message_is_as_old_as_when_it_was_sent(self) -> None:
+        """Whenever it was received: who was sent first is taken first, who was sent last is the newest."""
+        async with self.store() as store:
+            await commit(store, delivered("own", 9))
+            sent = {1: NOW - 3, 2: NOW - 1, 3: NOW - 5, 4: NOW - 2}
+            keys = {1: "a", 2: "b", 3: "c", 4: "a"}
+            messages = [incoming(seq, keys[seq], sent_at=moment) for seq, moment in sent.items()]
+            await commit(store, Receive(CHAIN, 0, 4, messages))
+            assert [(each.key, each.sent_at) for each in await due(store)] == [
+                ("c", NOW - 5), ("a", NOW - 3), ("b", NOW - 1), ("own", NOW),
+            ]  # fmt: skip
+            newest = await store.inbox.due(FOR_EVER, 2, consumer=TILL, which="newest")
+            assert [each.key for each in newest] == ["own", "b"]
+            await commit(store, Handled((await due(store))[1].row))
+            assert [(each.key, each.sent_at) for each in await due(store)] == [
+                ("c", NOW - 5), ("a", NOW - 2), ("b", NOW - 1), ("own", NOW),
+            ]  # fmt: skip
 
     async def test_those_to_be_tried_again_can_be_asked_for(self) -> None:
         """When their moment has come, the earliest first, and none that has not been tried."""

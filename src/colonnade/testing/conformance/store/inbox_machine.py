@@ -31,6 +31,7 @@ CHAIN = ChainId("shop", UUID(int=9), "shop.events", 3)
 CONSUMERS = st.sampled_from(["subscriber:Till"] * 4 + ["handlers"])
 FAR = 1 << 60
 KEYS = st.sampled_from(["a"] * 4 + ["b"])
+AGES = st.integers(0, 5)
 LANES = st.sampled_from([""] * 4 + ["timers", "controls"])
 WINDOW = 6
 """How far ahead of its mark messages of the chain come."""
@@ -44,8 +45,8 @@ class InboxMachine(StoreMachine):
         self.model = Lines()
         self.now = NOW
         self.received = 0
-        self.early: dict[int, tuple[str, str]] = {}
-        self.sent: dict[int, tuple[str, str]] = {}
+        self.early: set[int] = set()
+        self.sent: dict[int, tuple[str, str, int]] = {}
         self.numbers = count(1)
         self.rows: dict[int, int] = {}
 
@@ -70,20 +71,26 @@ class InboxMachine(StoreMachine):
         ahead = range(self.received + 1, self.received + 1 + WINDOW)
         came = data.draw(st.lists(st.sampled_from(ahead), min_size=1, max_size=WINDOW, unique=True))
         for seq in came:
-            self.sent.setdefault(seq, (data.draw(CONSUMERS), data.draw(KEYS)))
+            self.sent.setdefault(seq, (data.draw(CONSUMERS), data.draw(KEYS), self.now - data.draw(AGES)))
         known = {*came, *self.early}
         mark = self.received
         while mark + 1 in known:
             mark += 1
         completed = sorted(seq for seq in self.early if seq <= mark and seq not in came)
-        messages = [Incoming(seq, seq - 1, *self.sent[seq], b"theirs %d" % seq, ready=seq <= mark) for seq in came]
+        messages = []
+        for seq in came:
+            consumer, key, sent_at = self.sent[seq]
+            messages.append(Incoming(seq, seq - 1, consumer, key, b"theirs %d" % seq, seq <= mark, sent_at))
         self.commit(Receive(CHAIN, self.received, mark, messages, completed))
         for message in messages:
             if message.seq not in self.early:
                 line = (message.consumer, message.key, "chain")
-                self.model.add(line, message.envelope, self.now, place=message.seq, ready=message.ready)
+                sent_at = message.sent_at
+                self.model.add(
+                    line, message.envelope, self.now, place=message.seq, ready=message.ready, sent_at=sent_at
+                )
         self.model.complete("chain", set(range(mark + 1)))
-        self.early = {seq: self.sent[seq] for seq in known if seq > mark}
+        self.early = {seq for seq in known if seq > mark}
         self.received = mark
 
     @precondition(lambda self: self.at_hand())
@@ -211,14 +218,16 @@ class InboxMachine(StoreMachine):
         return next(each.row for each in self.run(self.store.inbox.parked()) if each.envelope == message.envelope)
 
 
-def seen(message: DueMessage) -> tuple[str, str, bytes, int, int]:
+def seen(message: DueMessage) -> tuple[str, str, bytes, int, int, int]:
     """What a message that is due says of itself."""
-    return (message.consumer, message.key, message.envelope, message.attempts, message.received_at)
+    return (
+        message.consumer, message.key, message.envelope, message.attempts, message.received_at, message.sent_at,
+    )  # fmt: skip
 
 
-def shown(id: LineId, message: Message) -> tuple[str, str, bytes, int, int]:
+def shown(id: LineId, message: Message) -> tuple[str, str, bytes, int, int, int]:
     """What the model says of it."""
-    return (*id[:2], message.envelope, message.attempts, message.time)
+    return (*id[:2], message.envelope, message.attempts, message.time, message.sent_at)
 
 
 class InboxMachineSuite(StoreSuite):

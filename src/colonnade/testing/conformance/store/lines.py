@@ -17,6 +17,7 @@ class Message:
     arrived: int
     envelope: bytes
     time: int
+    sent_at: int
     ready: bool = True
     attempts: int = 0
     parked: bool = False
@@ -47,10 +48,20 @@ class Lines:
         self.lines: dict[LineId, Line] = {}
         self._arrived = 0
 
-    def add(self, id: LineId, envelope: bytes, time: int, *, place: int | None = None, ready: bool = True) -> None:
-        """A message comes, at the end of its line unless its place is named."""
+    def add(
+        self,
+        id: LineId,
+        envelope: bytes,
+        time: int,
+        *,
+        place: int | None = None,
+        ready: bool = True,
+        sent_at: int | None = None,
+    ) -> None:
+        """A message comes, at the end of its line unless its place is named, sent just now unless it says when."""
         self._arrived += 1
-        message = Message(place or self._arrived, self._arrived, envelope, time, ready)
+        sent_at = time if sent_at is None else sent_at
+        message = Message(place or self._arrived, self._arrived, envelope, time, sent_at, ready)
         line = self.lines.setdefault(id, Line())
         first = line.first()
         line.messages.append(message)
@@ -110,7 +121,7 @@ class Lines:
         """The first of each line that may be handled, in the order in which they may."""
         heads = [(id, line, first) for id, line in self.lines.items() if (first := line.first()) is not None]
         due = [each for each in heads if not each[2].parked and each[1].not_before <= now]
-        due.sort(key=lambda each: (each[1].not_before, each[2].arrived))
+        due.sort(key=lambda each: (each[1].not_before, each[2].sent_at, each[2].arrived))
         return [(id, first) for id, _, first in due]
 
     def moments(self) -> list[int]:
