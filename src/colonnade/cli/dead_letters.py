@@ -45,7 +45,9 @@ def list_dead_letters(
     service: OfService = None,
     consumer: _Consumer = None,
     key: _Key = None,
-    malformed: Annotated[bool, typer.Option(help="List the bytes that are no message instead.")] = False,
+    malformed: Annotated[
+        bool, typer.Option(help="List what was kept aside instead: no messages, or of a lost history.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the parked messages, each with its cause and how many wait behind it.

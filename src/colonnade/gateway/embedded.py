@@ -5,17 +5,13 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from colonnade.gateway.probes import PROBES, health_answer
+from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy, unknown_route
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health
 from colonnade.presentation.caching import NO_STORE
 from colonnade.presentation.problems import PROBLEM_JSON, Problem
 
 __all__ = ["EmbeddedGateway", "send_problem"]
-
-REQUESTS_IN_FLIGHT = 1_000
-"""How many requests are worked on at a time; more are told to come again."""
-
-RETRY_AFTER_SECONDS = 1
 
 
 class EmbeddedGateway:
@@ -40,15 +36,7 @@ class EmbeddedGateway:
         if scope["type"] != "http":
             return
         if self._foreground.requests >= self._limit:
-            await send_problem(
-                send,
-                Problem(
-                    503,
-                    "colonnade.Busy",
-                    f"{self._limit} requests are being worked on; come again in a moment.",
-                    headers=((b"retry-after", str(RETRY_AFTER_SECONDS).encode()),),
-                ),
-            )
+            await send_problem(send, busy(self._limit))
             return
         with self._foreground.answering():
             await self._route(scope, receive, send)
@@ -71,10 +59,7 @@ class EmbeddedGateway:
         elif path.startswith("/health/") and (probe := path[8:]) in PROBES:
             await _report(send, scope, self._health, probe)
             return
-        known = ", ".join(sorted(self._apps))
-        await send_problem(
-            send, Problem(404, "colonnade.UnknownRoute", f"There is nothing at {path}; under /api/ there are {known}.")
-        )
+        await send_problem(send, unknown_route(path, self._apps))
 
 
 async def _report(send: Send, scope: Scope, health: Health, probe: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from starlette.types import Receive, Scope, Send
 
 from colonnade.discovery import Registry
-from colonnade.gateway.probes import health_answer
+from colonnade.gateway.probes import PROBES, health_answer
+from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy, unknown_route
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health, HealthState, Severity
 from colonnade.presentation.balancing import Balancer
@@ -17,9 +18,6 @@ from colonnade.presentation.problems import PROBLEM_JSON, Problem
 from colonnade.presentation.upstream import Headers, NotReached, UpstreamAnswer, UpstreamFailed
 
 __all__ = ["ProxyGateway"]
-
-REQUESTS_IN_FLIGHT = 1_000
-"""How many requests are worked on at a time; more are told to come again."""
 
 GRACE_SECONDS = 2.0
 """So long beyond a request's own deadline, by which its service ends it, is an answer waited for."""
@@ -61,8 +59,7 @@ class ProxyGateway:
             return
         try:
             if self._foreground.requests >= self._limit:
-                detail = f"{self._limit} requests are being worked on; come again in a moment."
-                raise Problem(503, "colonnade.Busy", detail, headers=_RETRY)
+                raise busy(self._limit)
             with self._foreground.answering():
                 answer = await self._route(scope, receive)
         except Problem as problem:
@@ -79,10 +76,9 @@ class ProxyGateway:
             service = path[5:].partition("/")[0]
             if service in self._services:
                 return await self._handed_on(service, scope, receive)
-        elif path.startswith("/health/") and (probe := path[8:]) in ("live", "ready", "startup"):
+        elif path.startswith("/health/") and (probe := path[8:]) in PROBES:
             return self._report(probe)
-        known = ", ".join(sorted(self._services))
-        raise Problem(404, "colonnade.UnknownRoute", f"There is nothing at {path}; under /api/ there are {known}.")
+        raise unknown_route(path, self._services)
 
     async def _handed_on(self, service: str, scope: Scope, receive: Receive) -> UpstreamAnswer:
         method: str = scope["method"]

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from colonnade.gateway.embedded import REQUESTS_IN_FLIGHT, send_problem
+from colonnade.gateway.embedded import send_problem
+from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy
 from colonnade.observability.requests import TENANT
 from colonnade.presentation.problems import Problem
 from colonnade.security.rates import RateWindow
@@ -71,8 +72,7 @@ class TenantDoor:
 
     def _let_in(self, tenant: str) -> None:
         if self._at_work[tenant] >= self._most:
-            detail = f"{self._most} requests of {tenant} are being worked on; come again in a moment."
-            raise Problem(503, "colonnade.Busy", detail, headers=((b"retry-after", b"1"),))
+            raise busy(self._most, tenant)
         rate = self._rates.get(tenant)
         wait = rate.enter() if rate is not None else None
         if rate is not None and wait is not None:

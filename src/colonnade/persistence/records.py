@@ -148,7 +148,7 @@ class ParkedMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeptAside(msgspec.Struct, frozen=True, gc=False):
-    """Bytes that are no message."""
+    """What was not taken in: bytes that are no message, or one that nobody may handle any more."""
 
     row: int
     origin: str

@@ -156,7 +156,7 @@ class InboxRows(Protocol):
         """One parked message."""
 
     async def kept_aside(self, after: int = 0, limit: int = 100) -> list[KeptAside]:
-        """Up to `limit` of the malformed messages kept, whose row is above `after`."""
+        """Up to `limit` of what was kept aside, whose row is above `after`."""
 
     async def waiting_before(self, consumer: str, key: str, moment: int) -> bool:
         """Whether an unparked message received before `moment` waits for this consumer and key, in the lane "".

@@ -226,7 +226,7 @@ class Discard(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeepAside(msgspec.Struct, frozen=True, gc=False):
-    """Bytes that are no message are kept for a person to look at, with where they came from and what is wrong."""
+    """What cannot be taken in is kept for a person to look at, with where it came from and what is wrong with it."""
 
     origin: str
     reason: str

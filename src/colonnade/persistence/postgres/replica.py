@@ -26,6 +26,9 @@ SILENT_SECONDS = 3.0
 LAG_LIMIT_SECONDS = 5.0
 """A replica that is further behind is passed over."""
 
+LAGS_REMEMBERED = 3_600
+"""So many looks: a replica that lags for longer, or is away, is told to lag by this."""
+
 WAIT_SECONDS = 0.05
 """How long a query waits for the replica to come as far as it must, before it goes to the primary."""
 
@@ -74,7 +77,7 @@ class PostgresReplica:
         self._idle = list(self._links)
         self._free = asyncio.Semaphore(QUERYING)
         # When the primary was seen at a place which the replica has not come to yet
-        self._ahead: deque[tuple[float, int]] = deque()
+        self._ahead: deque[tuple[float, int]] = deque(maxlen=LAGS_REMEMBERED)
         self._system: int | None = None
         self._unfit: str | None = "has not been looked at yet"
         self._task: asyncio.Task[None] | None = None

@@ -235,7 +235,7 @@ class PostgresInbox:
         ]  # fmt: skip
 
     async def kept_aside(self, after: int = 0, limit: int = 100) -> list[KeptAside]:
-        """Up to `limit` of the malformed messages kept, whose row is above `after`."""
+        """Up to `limit` of what was kept aside, whose row is above `after`."""
         sql = "SELECT id, origin, reason, data, received_at FROM {s}.kept_aside WHERE id > $1 ORDER BY id LIMIT $2"
         return [KeptAside(*row) for row in await self._pages.all(self._pages.on(sql), after, limit)]
 

@@ -310,7 +310,7 @@ class SqliteInbox:
         ]  # fmt: skip
 
     async def kept_aside(self, after: int = 0, limit: int = 100) -> list[KeptAside]:
-        """Up to `limit` of the malformed messages kept, whose row is above `after`."""
+        """Up to `limit` of what was kept aside, whose row is above `after`."""
         rows = self._pages.all("SELECT * FROM kept_aside WHERE row > ? ORDER BY row LIMIT ?", (after, limit))
         return [KeptAside(*row) for row in rows]
 
