@@ -65,6 +65,7 @@ class Aggregate(AnyAggregate, Generic[E, K]):
 
     def replay(self, events: Iterable[E]) -> None:
         """Apply events that are stored already, oldest first."""
+        apply = self.apply
         for event in events:
-            self.apply(event)
+            apply(event)
             self._version += 1

@@ -1,6 +1,6 @@
 """Messages to JSON and back, by stored name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -11,6 +11,9 @@ from colonnade.messages.names import MessageNames
 from colonnade.messages.undecodable import UNDECODABLE
 
 __all__ = ["Encoded", "MalformedMessage", "MessageCodec", "NewerVersion"]
+
+
+_Decoder = tuple[int, Callable[[bytes | msgspec.Raw], Message], Guard | None]
 
 
 class Encoded(NamedTuple):
@@ -53,7 +56,7 @@ class MessageCodec:
     def __init__(self, names: MessageNames) -> None:
         self.names = names
         self._encoder = msgspec.json.Encoder()
-        self._decoders: dict[str, tuple[int, Callable[[bytes | msgspec.Raw], Message], Guard | None]] = {}
+        self._decoders: dict[str, _Decoder] = {}
 
     def encode(self, message: Message) -> Encoded:
         """`message` as it is stored; raises `MalformedMessage` for a NaN, an infinity or a time without a zone."""
@@ -69,20 +72,30 @@ class MessageCodec:
 
     def decode(self, name: str, version: int, data: bytes | msgspec.Raw) -> Message:
         """The message stored as `name`; raises `UnknownMessage`, `NewerVersion` or `MalformedMessage`."""
-        known = self._decoders.get(name)
-        if known is None:
-            kind = self.names.class_of(name)
-            known = self._decoders[name] = kind.message_version, msgspec.json.Decoder(kind).decode, guard_of(kind)
-        newest, decode, guard = known
-        if version > newest:
-            raise NewerVersion(name, version, newest)
-        try:
-            message = decode(data)
-        except UNDECODABLE as error:
-            raise MalformedMessage(name, str(error)) from error
-        if guard is not None:
-            try:
-                guard(message)
-            except ValueError as error:
-                raise MalformedMessage(name, str(error)) from error
+        (message,) = self.decode_all(((name, version, data),))
         return message
+
+    def decode_all(self, stored: Iterable[tuple[str, int, bytes | msgspec.Raw]]) -> Sequence[Message]:
+        """The messages of name, version and JSON each; raises as `decode` does."""
+        messages = []
+        decoders = self._decoders
+        for name, version, data in stored:
+            newest, decode, guard = decoders.get(name) or self._know(name)
+            if version > newest:
+                raise NewerVersion(name, version, newest)
+            try:
+                message = decode(data)
+            except UNDECODABLE as error:
+                raise MalformedMessage(name, str(error)) from error
+            if guard is not None:
+                try:
+                    guard(message)
+                except ValueError as error:
+                    raise MalformedMessage(name, str(error)) from error
+            messages.append(message)
+        return messages
+
+    def _know(self, name: str) -> _Decoder:
+        kind = self.names.class_of(name)
+        known = self._decoders[name] = kind.message_version, msgspec.json.Decoder(kind).decode, guard_of(kind)
+        return known

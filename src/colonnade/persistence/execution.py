@@ -246,6 +246,7 @@ class Execution:
         service, events = self._routes.service, []
         effects = unit.effects
         new_id = self._world.ids.new
+        time = datetime_of(unit.time)
         for event in aggregate.recorded:
             id = new_id()
             name, schema, data = self._codec.encode(event)
@@ -259,7 +260,7 @@ class Execution:
                 source=service,
                 type=name,
                 subject=stream,
-                time=datetime_of(unit.time),
+                time=time,
                 data=data,
                 version=schema,
             )

@@ -86,7 +86,7 @@ class EventSourcedRepository(Generic[A]):
     async def _load(self, missing: Sequence[tuple[UUID | str | int, str]], into: dict[str, AnyAggregate]) -> None:
         codec = self._kind.snapshots
         streams = [stream for _, stream in missing]
-        decode = self._codec.decode
+        decode_all = self._codec.decode_all
         for (id, stream), loaded in zip(
             missing, await self._log.load(streams, snapshots=codec is not None), strict=True
         ):
@@ -99,5 +99,5 @@ class EventSourcedRepository(Generic[A]):
                     # A snapshot of another shape of the state: the events tell all of it
                     (whole,) = await self._log.load((stream,), snapshots=False)
                     events = whole.events
-            cast(Any, aggregate).replay(decode(*event) for event in events)
+            cast(Any, aggregate).replay(decode_all(events))
             into[stream] = aggregate

@@ -70,8 +70,10 @@ class Work:
 
     async def take_all(self, streams: Iterable[str]) -> None:
         """Take `streams` in their sorted order, in which no two works can wait for each other."""
+        queues = self._queues
         for stream in sorted(streams):
-            await self._queues.take(stream)
+            if not queues.try_take(stream):
+                await queues.take(stream)
             if self.over:
                 self._queues.leave(stream)
                 raise NoWorkAtHand

@@ -43,6 +43,8 @@ __all__ = ["PostgresStore", "open_postgres_store"]
 
 Rows = list[tuple[Any, ...]]
 
+_WITH_SQL = frozenset({Write, WriteMany})
+
 
 async def open_postgres_store(
     url: str,
@@ -189,7 +191,7 @@ class PostgresStore:
             answers = await asyncio.gather(*(coalescer.commit(unit) for coalescer in self._coalescers))
             return Committed(max(answer.position for answer in answers))
         # Long transactions hold up no short ones
-        has_sql = any(type(effect) is Write or type(effect) is WriteMany for effect in unit.effects)
+        has_sql = not _WITH_SQL.isdisjoint(map(type, unit.effects))
         return await self._coalescers[has_sql].commit(unit)
 
     def watch(self, listener: Callable[[Touched], None]) -> None:
