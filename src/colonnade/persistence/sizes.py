@@ -10,6 +10,7 @@ MESSAGE_LIMIT_BYTES = 256 * 1024
 
 
 _CARRYING = frozenset({Publish, Deliver, ArmTimer, Unpark})
+_MESSAGES = (Publish, Deliver)
 
 
 def check_size(effect: Effect) -> None:
@@ -18,7 +19,7 @@ def check_size(effect: Effect) -> None:
         return
     if isinstance(effect, ArmTimer):
         effect = effect.message
-    if isinstance(effect, Publish | Deliver) and len(effect.envelope) > MESSAGE_LIMIT_BYTES:
+    if isinstance(effect, _MESSAGES) and len(effect.envelope) > MESSAGE_LIMIT_BYTES:
         raise MessageTooLarge(f"A message of {effect.key}", len(effect.envelope), MESSAGE_LIMIT_BYTES)
     if isinstance(effect, Unpark) and effect.envelope is not None and len(effect.envelope) > MESSAGE_LIMIT_BYTES:
         raise MessageTooLarge(f"Message {effect.row}", len(effect.envelope), MESSAGE_LIMIT_BYTES)

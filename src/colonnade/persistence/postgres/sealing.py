@@ -1,7 +1,9 @@
 """Which units of work go into one statement: those that want no row of each other."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from colonnade.persistence.unit import (
     Advance,
@@ -32,7 +34,7 @@ from colonnade.persistence.unit import (
 __all__ = ["Candidate", "candidate", "seal"]
 
 
-class Candidate(NamedTuple):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A unit that waits, at its place in what was handed in, and the rows that it wants."""
 
     place: int
