@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from colonnade.brokers.broker import Carried, Receiver, Unreadable
 from colonnade.brokers.cloudevents import carried_of
-from colonnade.observability.logs import get_logger
+from colonnade.brokers.persisting import persist
 
 __all__ = ["BATCH_MESSAGES", "Member"]
 
@@ -15,9 +15,7 @@ BATCH_MESSAGES = 256
 """So many messages are fetched and handed over at a time; no more is fetched before they are taken over."""
 
 _FETCH_MILLISECONDS = 30_000
-_SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 5.0
-
-_log = get_logger()
+_LONGEST_WAIT_SECONDS = 5.0
 
 
 class Member:
@@ -41,7 +39,8 @@ class Member:
     async def open(self) -> None:
         """Begin; raises what the client raises."""
         await self._consumer.start()
-        self._task = asyncio.create_task(self._run())
+        # It ends when it is cancelled: a fetch under way is broken off, taking over is not
+        self._task = asyncio.create_task(persist(self._step, asyncio.Event(), _LONGEST_WAIT_SECONDS))
 
     async def close(self) -> None:
         """Receive nothing more; what is being received is finished and committed."""
@@ -52,22 +51,11 @@ class Member:
         await self._consumer.stop()
         self._left(self)
 
-    async def _run(self) -> None:
-        wait = _SHORTEST_WAIT_SECONDS
-        while True:
-            try:
-                if not self._fetched:
-                    self._fetched = await self._consumer.getmany(
-                        timeout_ms=_FETCH_MILLISECONDS, max_records=BATCH_MESSAGES
-                    )
-                async with self._handing_over:
-                    await self._hand_over()
-            except Exception as error:  # whatever a receiver or the client raises: its store is away, perhaps
-                _log.warning("messages not taken over", cause=str(error) or type(error).__name__)
-                await self._pause(wait)
-                wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
-            else:
-                wait = _SHORTEST_WAIT_SECONDS
+    async def _step(self) -> None:
+        if not self._fetched:
+            self._fetched = await self._consumer.getmany(timeout_ms=_FETCH_MILLISECONDS, max_records=BATCH_MESSAGES)
+        async with self._handing_over:
+            await self._hand_over()
 
     async def _hand_over(self) -> None:
         if not self._fetched:
@@ -81,10 +69,3 @@ class Member:
     def _read(self, record: ConsumerRecord) -> Carried | Unreadable:
         topic = self._topics[record.topic]
         return carried_of(topic, record.value or b"", f"kafka/{topic}/{record.partition}/{record.offset}")
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await asyncio.Event().wait()
-        except TimeoutError:
-            return

@@ -10,6 +10,7 @@ from nats.errors import Error as NatsError
 
 from colonnade.brokers.broker import Receiver
 from colonnade.brokers.cloudevents import carried_of
+from colonnade.brokers.persisting import persist
 from colonnade.observability.logs import get_logger
 from colonnade.world import World
 
@@ -23,7 +24,7 @@ REDELIVER_SECONDS = 5.0
 
 _BUSY_SECONDS = REDELIVER_SECONDS / 4
 _EXPIRES_SECONDS = 30.0
-_SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 5.0
+_LONGEST_WAIT_SECONDS = 5.0
 
 _ASK = b'{"batch":%d,"expires":%d}' % (BATCH_MESSAGES, _EXPIRES_SECONDS * 1e9)
 _EXPIRED = "408"
@@ -103,16 +104,7 @@ class Member:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             busy = tasks.create_task(self._say_busy())
-            wait = _SHORTEST_WAIT_SECONDS
-            while not self._closing.is_set():
-                try:
-                    await self._step()
-                except Exception as error:  # whatever a receiver or the client raises: its store is away, perhaps
-                    _log.warning("messages not taken over", topic=self._topic, cause=str(error) or type(error).__name__)
-                    await self._pause(wait)
-                    wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
-                else:
-                    wait = _SHORTEST_WAIT_SECONDS
+            await persist(self._step, self._closing, _LONGEST_WAIT_SECONDS, topic=self._topic)
             busy.cancel()
 
     async def _step(self) -> None:
@@ -134,13 +126,6 @@ class Member:
                 await self._changed.wait()
         except TimeoutError:
             self._expected = 0  # its expiry was to be told by now
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-        except TimeoutError:
-            return
 
     async def _hand_over(self) -> None:
         self._batch, self._waiting = self._waiting[:BATCH_MESSAGES], self._waiting[BATCH_MESSAGES:]

@@ -9,6 +9,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 
 from colonnade.brokers.broker import Receiver
 from colonnade.brokers.cloudevents import carried_of
+from colonnade.brokers.persisting import persist
 from colonnade.observability.logs import get_logger
 
 __all__ = ["BATCH_MESSAGES", "Member"]
@@ -20,7 +21,7 @@ PREFETCH_MESSAGES = 2 * BATCH_MESSAGES
 """So many of a queue the server sends before they are acknowledged; those at hand and the next."""
 
 _CLOSE_SECONDS = 1.0
-_SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 2.0
+_LONGEST_WAIT_SECONDS = 2.0
 _NO_LIMIT_KNOWN_SINCE = 4
 """The version that gives up a message after 20 deliveries unless it is told not to; before, none is given up."""
 
@@ -54,7 +55,7 @@ class Member:
     async def open(self) -> None:
         """Begin; raises what the client raises."""
         await self._join()
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(persist(self._step, self._closing, _LONGEST_WAIT_SECONDS))
 
     async def close(self) -> None:
         """Receive nothing more; what is being received is finished, the rest goes to other members at once."""
@@ -86,18 +87,6 @@ class Member:
     def _broke(self, *_: object) -> None:
         self._changed.set()
 
-    async def _run(self) -> None:
-        wait = _SHORTEST_WAIT_SECONDS
-        while not self._closing.is_set():
-            try:
-                await self._step()
-            except Exception as error:  # whatever a receiver or the client raises: its store is away, perhaps
-                _log.warning("messages not taken over", cause=str(error) or type(error).__name__)
-                await self._pause(wait)
-                wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
-            else:
-                wait = _SHORTEST_WAIT_SECONDS
-
     async def _step(self) -> None:
         self._changed.clear()
         if self._channel is None or self._channel.is_closed:
@@ -111,13 +100,6 @@ class Member:
         del self._waiting[: len(batch)]
         # They were sent in this order, over this channel, and all before them are acknowledged
         await batch[-1][1].ack(multiple=True)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-        except TimeoutError:
-            return
 
     async def _leave(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
