@@ -76,7 +76,7 @@ class Stage:
 
     async def empty(self) -> None:
         """Forget everything."""
-        await self.watcher.execute("TRUNCATE events, outbox, inbox, heads, leases")
+        await self.watcher.execute("TRUNCATE events, outbox, inbox, heads, leases, chains, losses")
 
 
 @asynccontextmanager

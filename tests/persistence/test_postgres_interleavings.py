@@ -8,10 +8,14 @@ import asyncpg
 import pytest
 from asyncpg import UniqueViolationError
 
+from colonnade.persistence.postgres.batch import Batch
+from colonnade.persistence.unit import ChainId, Effect, Incoming, NoteLoss, PassOver, Receive, Unit
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from tests.persistence.interleaving import Actor, Stage, Step, interleavings, sampled, stage
 
 ID = UUID(int=1)
+CHAIN = ChainId("shop", ID, "shop.events", 3)
+PATIENT_MILLISECONDS = 30_000
 _APPEND = """
     SELECT append_events(NULL, ARRAY[
         (0, $1::text, $2::int, $2::int + 1, $3::uuid, 'shop.A', 1, '{}'::bytea, 1, $3::uuid, NULL, NULL)::new_event
@@ -181,3 +185,44 @@ async def test_nobody_who_was_overtaken_commits_after_that(play: Stage) -> None:
         published = await play.watcher.fetchval("SELECT count(*) FROM outbox")
         assert other.seen == [published], order  # all that was ever committed under the old epoch
         assert published == (0 if owner.seen == ["CLLEA"] else 1), order
+
+
+async def unit_of(play: Stage, *effects: Effect) -> Step:
+    """A step that is a unit of work, as the store puts it."""
+    batch = Batch(await play.watcher.fetchval("SELECT current_schema()"), 8)
+    batch.add(Unit(1, ID, effects=[*effects]))
+    sql, arguments = batch.statement(PATIENT_MILLISECONDS)
+    return statement(sql, *arguments)
+
+
+@pytest.mark.parametrize("comes", [3, 4])
+async def test_what_comes_early_while_its_hole_is_passed_over_is_not_left_behind(play: Stage, comes: int) -> None:
+    """In all orders of who passes over 3 and 4 and who receives one of them: it is taken in, or tried again."""
+    early = Incoming(5, 4, "till", "a", b"{}", ready=False, sent_at=1)
+    late = Incoming(comes, comes - 1, "till", "a", b"{}", ready=comes == 3, sent_at=1)
+    for order in interleavings(3, 3):
+        await play.empty()
+        await _once(play, Receive(CHAIN, 0, 2, [early]), NoteLoss(CHAIN, 2, 4, "it was deleted", 1))
+        row = await play.watcher.fetchval("SELECT id FROM losses")
+        over = await unit_of(play, PassOver(row, "alice"))
+        receive = await unit_of(play, Receive(CHAIN, 2, 3 if comes == 3 else 2, [late]))
+        passing, receiving = await play.play(
+            [
+                [statement("BEGIN"), over, statement("COMMIT")],
+                [statement("BEGIN"), receive, statement("COMMIT")],
+            ],
+            order,
+        )
+        received = await play.watcher.fetchval("SELECT received FROM chains")
+        behind = await play.watcher.fetch("SELECT seq FROM inbox WHERE NOT ready AND prev < $1", received)
+        assert behind == [], order
+        assert (received, passing.seen, receiving.seen) in (
+            (4, [], ["CLCHN"]),
+            (3, [], []) if comes == 4 else (3, ["CLLOS"], []),
+        ), order
+
+
+async def _once(play: Stage, *effects: Effect) -> None:
+    alone = Actor(play.watcher, [await unit_of(play, *effects)])
+    await alone.finish()
+    assert alone.seen == []
