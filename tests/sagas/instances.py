@@ -181,7 +181,8 @@ class Journey:
             # Only what was done too late is news, which is undone again, or what could be undone after all
             assert ended is not End.COMPLETED
             assert answer.code is None
-            again = Ask(answer.ask.step, undo=True, again=True)
+            was_undone = self.saga.times_asked(Ask(answer.ask.step, undo=True)) > len(asks)
+            again = Ask(answer.ask.step, undo=True, again=was_undone)
             assert {*asks} <= ({Ask(FAILED_STEP)} if answer.ask.undo else {again})
 
     def _may_be_sent(self, ask: Ask) -> None:
@@ -206,10 +207,11 @@ class Journey:
                 assert {states[step.id] for stage in stages[:at] for step in stage} <= {StepState.DONE}
 
     def _perhaps_done(self, step: str) -> bool:
-        """Whether it was asked for, and not refused."""
+        """Whether it was asked for, and is not what was refused at last."""
         assert StepAsked(step, undo=False) in self.history
         told = [event for event in self.history if isinstance(event, StepAnswered) and event.step == step]
-        return all(answer.undo or answer.code in (None, TIMED_OUT) for answer in told)
+        done = [answer for answer in told if not answer.undo]
+        return not done or done[-1].code in (None, TIMED_OUT)
 
     def _is_what_its_history_tells(self) -> None:
         """Replayed, it is in the state in which it is."""

@@ -219,3 +219,16 @@ def test_a_failure_is_told_once() -> None:
     journey.send(journey.saga.retry())
     assert answered(journey, "0.0", undo=True) == []
     assert journey.ended() is End.COMPENSATED
+
+
+def test_a_step_that_is_done_after_it_was_refused_is_undone() -> None:
+    """Left open, asked for anew, refused when it was settled, and then done as it was asked for anew."""
+    journey = Journey(Drawn([[True, True]]))
+    answered(journey, "0.1")
+    journey.send(journey.saga.retry())
+    journey.hear(Answer(Ask("0.0"), 1, "shop.Refused", settled=True))
+    answered(journey, "0.1", undo=True)
+    assert journey.ended() is End.COMPENSATED
+    assert answered(journey, "0.0") == undone("0.0")
+    answered(journey, "0.0", undo=True)
+    assert journey.ended() is End.COMPENSATED

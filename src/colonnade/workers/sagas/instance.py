@@ -87,6 +87,9 @@ class Ask:
 # What was asked and not answered may have been done: it is undone as well
 _PERHAPS_DONE = (StepState.DONE, StepState.UNKNOWN, StepState.ASKED)
 
+# What is done after it was one of these is to be undone, perhaps once more
+_OVER = (StepState.UNDONE, StepState.UNDO_FAILED, StepState.REFUSED)
+
 
 class SagaInstance(Aggregate[SagaEvent, UUID]):
     """Asks stage by stage, undoes in reverse, and ends in one of three ways.
@@ -163,6 +166,10 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
             return False
         if ask.undo:
             return state is StepState.UNDO_FAILED
+        if state is StepState.REFUSED:
+            # Asked for anew before it was known that what had been left open is refused, and done then
+            step = self.step(ask.step)
+            return step is not None and step.undo is not None
         # The answers of a service come in order: this was done after the undoing had been answered. What was done
         # while its undoing was on its way is undone by that
         return state in (StepState.UNDONE, StepState.UNDO_FAILED) and ask.step not in self._done
@@ -241,8 +248,9 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
             case StepAnswered(undo=True):
                 self.steps[event.step] = StepState.UNDONE if event.code is None else StepState.UNDO_FAILED
                 self._reopen()
-            case StepAnswered(code=None) if self.steps[event.step] in (StepState.UNDONE, StepState.UNDO_FAILED):
-                self._late[event.step] = self._times[event.step, True]
+            case StepAnswered(code=None) if self.steps[event.step] in _OVER:
+                if times := self._times.get((event.step, True)):
+                    self._late[event.step] = times
                 self.steps[event.step] = StepState.UNKNOWN
                 self.phase, self.end = Phase.COMPENSATING, None
             case StepAnswered():
