@@ -110,8 +110,11 @@ class Execution:
         base: Sequence[Effect] = (),
         close: Callable[[Outcome[R]], Sequence[Effect]] | None = None,
         fence: Fence | None = None,
+        on_refusal: Callable[[], Awaitable[None]] | None = None,
     ) -> Outcome[R]:
         """Run `handle` and commit its unit of work, with `base` and what `close` makes of the outcome.
+
+        `on_refusal` is awaited before a refusal is committed, and may raise instead.
 
         A `Refusal` is an outcome: what was recorded is dropped, `base` and `close`'s effects are committed. Any other
         exception commits nothing and is raised; so is a `StoreConflict` that another run cannot mend. The handler
@@ -135,6 +138,8 @@ class Execution:
                     if ahead and not work.held:
                         await work.take_all(ahead)
                     outcome = await _outcome_of(handle, work)
+                    if on_refusal is not None and isinstance(outcome, Refused):
+                        await on_refusal()
                     begun = monotonic()
                     position = await self._commit(work, outcome, context, base, close, fence)
                 except StreamBusy as busy:

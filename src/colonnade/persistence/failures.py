@@ -11,6 +11,7 @@ __all__ = [
     "MessageTooLarge",
     "MissedRow",
     "NotLost",
+    "NotAtOnce",
     "NotParked",
     "OutcomeUnknown",
     "QueryFailed",
@@ -99,6 +100,10 @@ class MarkMoved(StoreConflict):
 
     def __str__(self) -> str:
         return f"{self.mark} stands at {self.actual}, not {self.expected}; read it again."
+
+
+class NotAtOnce(Exception):
+    """A message cannot be done at once: what its handler did comes to nothing, and it goes into the inbox."""
 
 
 class NotParked(StoreConflict):

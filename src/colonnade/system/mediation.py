@@ -48,10 +48,13 @@ class MessageHandlers:
         base: Sequence[Effect] = (),
         close: Callable[[Outcome[R]], Sequence[Effect]] | None = None,
         fence: Fence | None = None,
+        on_refusal: Callable[[], Awaitable[None]] | None = None,
     ) -> Outcome[R]:
         """Carry `command` out in a unit of work of its own."""
         handle = self._handlers[type(command)]
-        return await self._execution.run(lambda: handle(command), context=context, base=base, close=close, fence=fence)
+        return await self._execution.run(
+            lambda: handle(command), context=context, base=base, close=close, fence=fence, on_refusal=on_refusal
+        )
 
     async def ask(self, query: Query[R]) -> R:
         """Answer `query`; raises the handler's refusal."""

@@ -13,13 +13,13 @@ from itertools import count
 
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.correlation import current_context
-from colonnade.persistence.failures import LineBusy, MessageTooLarge, StoreConflict, WriteFailed
+from colonnade.persistence.failures import LineBusy, MessageTooLarge, NotAtOnce, StoreConflict, WriteFailed
 from colonnade.persistence.store import Committed, DueMessage, Store
 from colonnade.persistence.unit import Deliver, Effect, HandledAtOnce, Incoming, Unit, Write, WriteMany, at_once
 from colonnade.workers.consumers import Consumer, context_of
 from colonnade.world import World
 
-__all__ = ["AtHand", "AtOnce", "NotAtOnce"]
+__all__ = ["AtHand", "AtOnce"]
 
 JOINING_SECONDS = 0.05
 """How long a commit waits for the units that are to join it."""
@@ -37,10 +37,6 @@ REMEMBERED = 1_000
 
 JOINED = 64
 """The most messages in one commit: what follows from what follows has an end."""
-
-
-class NotAtOnce(Exception):
-    """The message goes into the inbox; what its handler did comes to nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,12 +12,12 @@ from colonnade.observability.correlation import Context
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.execution import Done, Outcome, Refused
-from colonnade.persistence.failures import StoredAnswer, VersionConflict
+from colonnade.persistence.failures import NotAtOnce, StoredAnswer, VersionConflict
 from colonnade.persistence.outgoing import reply_effect
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.reply_keys import Direction, ReplyKey
 from colonnade.persistence.store import Committed, DueMessage, Store
-from colonnade.persistence.unit import Answer, Defer, Effect, Handled, Unit
+from colonnade.persistence.unit import Answer, Defer, Effect, Handled, Unit, at_once
 from colonnade.world import World
 
 __all__ = ["CommandConsumer", "Execute", "Expired", "ThereAlready", "Undone", "tell_refused", "unit_of"]
@@ -55,6 +55,8 @@ class Execute(Protocol):
         context: Context,
         base: Sequence[Effect] = (),
         close: Callable[[Outcome[Any]], Sequence[Effect]] | None = None,
+        *,
+        on_refusal: Callable[[], Awaitable[None]] | None = None,
     ) -> Outcome[Any]:
         """The outcome, once it is durable."""
 
@@ -90,6 +92,9 @@ class CommandConsumer:
         asked = ReplyKey.parse(envelope.replykey)
         if asked.undo:
             await self._undo(asked, envelope, context, handled)
+        elif at_once([handled]) is not None and asked.number == 1 and not self._is_late(envelope):
+            # As a rule it is new. Where it is not, its mark is there and the unit loses: then it is looked at
+            await self._carry_out(asked.mark(self._asker(envelope)), envelope, context, handled, unseen=True)
         else:
             await self._do(asked, envelope, context, handled)
 
@@ -150,12 +155,18 @@ class CommandConsumer:
         waiting = await self.store.deferrals(key)
         return any(ReplyKey.parse(each.reply_key).mark(each.reply_to) == mark for each in waiting)
 
-    async def _carry_out(self, mark: str, envelope: Envelope, context: Context, handled: Handled) -> None:
+    async def _carry_out(
+        self, mark: str, envelope: Envelope, context: Context, handled: Handled, *, unseen: bool = False
+    ) -> None:
         def close(outcome: Outcome[Any]) -> Sequence[Effect]:
             return self._closing(outcome, envelope, mark, context)
 
+        async def look() -> None:
+            if await self.store.answers(mark):  # it may have been refused because it is done
+                raise NotAtOnce
+
         try:
-            await self.execute(self._command(envelope), context, (handled,), close)
+            await self.execute(self._command(envelope), context, (handled,), close, on_refusal=look if unseen else None)
         except _TooLate:
             await self._answer(envelope, context, [handled], Expired())
         except VersionConflict as conflict:

@@ -20,7 +20,7 @@ LEASE = "relay"
 LEASE_SECONDS = 30.0
 """How long the lease is held beyond its last renewal, where nobody else waits for it."""
 
-MARK_SECONDS = 0.05
+MARK_SECONDS = 0.5
 """How long a mark may lag behind the broker's acknowledgement: what was published meanwhile goes out again after a
 crash, with the same word, and is known by it; a commit for every batch would cost more than the batch."""
 

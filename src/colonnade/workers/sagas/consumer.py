@@ -110,7 +110,7 @@ class SagaConsumer:
         elif kind == CONTROL:
             await self._steer(due, envelope, context)
         else:
-            await self._run(due, context, lambda: self._started(envelope, context))
+            await self._run(due, context, lambda: self._started(due, envelope, context))
 
     async def _run(self, due: DueMessage, context: Context, work: Callable[[], Awaitable[None]]) -> None:
         async def unrefused() -> None:
@@ -139,11 +139,12 @@ class SagaConsumer:
             raise NotYet(RETIRED_LOOK_SECONDS, "the version that it began with is retired")
         return instance
 
-    async def _started(self, envelope: Envelope, context: Context) -> None:
+    async def _started(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         event = self.codec.decode(envelope.type, envelope.dataversion, envelope.data)
         assert isinstance(event, Event)
         id = self.saga.key(event) or uuid5(envelope.id, self.name)
-        if await self.instances.find(id) is not None:
+        # Done at once it is taken for new without a look, as it is as a rule; else the unit loses, and it is looked at
+        if due.row > 0 and await self.instances.find(id) is not None:
             return
         instance = SagaInstance(id)
         self.instances.add(instance)
