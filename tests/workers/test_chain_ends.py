@@ -1,8 +1,11 @@
 """A lost last message of a chain: nothing comes after it that would show that it is missing, but its producer knows."""
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from colonnade.brokers.broker import Carried
 from colonnade.observability.health import Severity
@@ -132,3 +135,33 @@ async def test_a_quiet_inbox_asks_now_and_then(tmp_path: Path) -> None:
     async with a_door(tmp_path) as door:
         await tended(door, 60.0)
         assert door.asked_for_ends == 60.0 / ASK_EVERY_SECONDS + 1
+
+
+async def test_a_producer_that_was_put_back_to_an_older_copy_is_named(tmp_path: Path) -> None:
+    """It is in the same history, and what it sends under numbers that have been received passes for duplicates."""
+    async with a_door(tmp_path) as door:
+        async with opened(tmp_path, door.world) as shop:
+            before = await relayed(shop, door, 2)
+        shutil.copy(tmp_path / "shop.sqlite3", tmp_path / "backup.sqlite3")
+        async with opened(tmp_path, door.world) as shop:
+            after = await relayed(shop, door, 2)
+        await door.receive(*before, *after)
+        async with opened(tmp_path, door.world, "backup") as shop:
+            door.producer = shop
+            await tended(door, TOLD_SECONDS)
+            (state,) = door.inbox.health()
+            assert (state.name, state.severity) == ("ordering.rewound.shop", Severity.DEGRADED)
+            place = f"{EVENTS}/{before[0].partition}"
+            assert f"shop knows nothing of what was received from it up to 4 on {place}: " in state.detail
+
+
+async def test_a_producer_that_has_not_noted_what_it_published_was_not_put_back(tmp_path: Path) -> None:
+    """Its relay ended in between, or the broker does: it knows the message, and is asked about it once."""
+    async with a_door(tmp_path) as door, opened(tmp_path, door.world) as shop:
+        first = await relayed(shop, door, 1)
+        await commit(shop, door.world, published(EVENTS, "a", 1))
+        (row,) = await shop.outbox.pending(1, 10)
+        await door.receive(*first, replace(first[0], seq=row.seq, prev=1, envelope=row.envelope))
+        await tended(door, 60.0)
+        assert (door.inbox.health(), await door.mark()) == ([], 2)
+        assert [after for _, after in door.asked] == [1]

@@ -35,6 +35,7 @@ class ChainEnds:
         self._monotonic = clock.monotonic
         self._asked: float | None = None
         self._behind: dict[ChainId, _Behind] = {}
+        self._short: dict[ChainId, float] = {}
 
     async def look(self, received: Mapping[ChainId, int]) -> None:
         """Ask, when it is time, and compare with how far each chain has come here."""
@@ -43,6 +44,10 @@ class ChainEnds:
         self._asked = self._monotonic()
         for end in await self._ask():
             reached = received.get(end.chain, 0)
+            if end.seq < reached:
+                self._short.setdefault(end.chain, self._monotonic())
+            else:
+                self._short.pop(end.chain, None)
             # A chain that was never heard of begins with what its producer still has
             if end.seq <= reached or not (reached or end.kept):
                 self._behind.pop(end.chain, None)
@@ -63,6 +68,11 @@ class ChainEnds:
             for chain, behind in self._behind.items()
             if now - behind.since >= LATE_SECONDS
         ]
+
+    def short(self) -> Sequence[ChainId]:
+        """The chains of which more has come than their producers say, for longer than it takes to note that."""
+        now = self._monotonic()
+        return [chain for chain, since in self._short.items() if now - since >= LATE_SECONDS]
 
     def lies_beyond(self, chain: ChainId, received: int) -> bool:
         """Whether the chain is known to go on after `received`."""

@@ -23,6 +23,7 @@ from colonnade.workers.consumers import NOBODY
 from colonnade.workers.losses import Losses
 from colonnade.workers.places import FRESH_MICROSECONDS
 from colonnade.workers.refetching import Obstacle, Refetched
+from colonnade.workers.rewinding import Rewinding
 from colonnade.workers.succession import AskHistories, Succession
 from colonnade.world import World, micros_of
 
@@ -127,6 +128,7 @@ class Inbox:
             Succession(service, store, world, histories, self._forget_chains) if histories is not None else None
         )
         self._losses = Losses(service, store, world)
+        self._rewinding = Rewinding(service, refetch)
         self._room = self._uncounted = 0
         """So many messages may come before it is counted again what waits, and so many have come since it was."""
         # What the producer of a chain said when it was asked for what comes after a seq
@@ -148,7 +150,7 @@ class Inbox:
             )
         if self._succession is not None:
             states += self._succession.health()
-        return [*states, *self._losses.health()]
+        return [*states, *self._losses.health(), *self._rewinding.health()]
 
     async def receive(self, messages: Sequence[Carried | Unreadable]) -> None:
         """Write `messages` down; when it returns they are durable. It waits while there is a backlog.
@@ -188,7 +190,10 @@ class Inbox:
         if self._full:
             self._ends.forget()  # what waits at the broker, because nothing is taken in, is not missing
         else:
-            await self._ends.look({known.id: known.received for known in chains})
+            marks = {known.id: known.received for known in chains}
+            await self._ends.look(marks)
+            for chain in self._ends.short():
+                await self._rewinding.ask(chain, marks[chain])
         for chain, received, since in self._holes():
             await self._fill(chain, received, since)
         if self._full:
