@@ -31,7 +31,7 @@ async def measure(events: int) -> Measured:
     streams = events // EVENTS_BEFORE
     if not await postgres.has(seeded):
         await fill(await postgres.make(name), streams)
-        await postgres.rename(name, seeded)
+        await postgres.keep(name, seeded)
     async with running(await postgres.make(name, seeded)) as system:
         spare_what_stays()  # as a host does
         numbers = iter(Random(events).sample(range(streams), WARM_COMMANDS + COMMANDS))

@@ -63,8 +63,12 @@ class Postgres:
         await self._run(f"CREATE DATABASE {database} TEMPLATE {template} STRATEGY FILE_COPY")
         return self.url_of(database)
 
-    async def rename(self, database: str, name: str) -> None:
-        """Give a database another name."""
+    async def keep(self, database: str, name: str) -> None:
+        """Keep a database that was filled, for rounds to be begun with copies of it.
+
+        It is vacuumed, as by the server itself a minute later: else the first to read a row logs that it is committed.
+        """
+        await self._run("VACUUM (ANALYZE)", database)
         await self._run(f"ALTER DATABASE {database} RENAME TO {name}")
 
     async def assert_durable(self) -> None:
@@ -76,10 +80,10 @@ class Postgres:
         """The CPU that it has used so far, all its processes together."""
         return family_cpu_seconds_of(self.pid)
 
-    async def _run(self, sql: str) -> None:
+    async def _run(self, sql: str, database: str = "postgres") -> None:
         import asyncpg
 
-        connection = await asyncpg.connect(self.url)
+        connection = await asyncpg.connect(self.url_of(database))
         try:
             await connection.execute(sql)
         finally:

@@ -25,6 +25,7 @@ from colonnade.domain import Aggregate, Conflict
 from colonnade.messages import Command, Event
 from colonnade.persistence import DataDirectory
 from colonnade.persistence.postgres import open_postgres_store
+from colonnade.persistence.postgres.notices import ANSWER_SECONDS
 from colonnade.persistence.store import Store
 from colonnade.system import Service, System
 from colonnade.system.engines import embedded_engines
@@ -117,9 +118,10 @@ async def measure(tasks: int, events: int) -> Measured:
             for first in range(0, STREAMS, SEEDED_TOGETHER):
                 numbers = range(first, first + SEEDED_TOGETHER)
                 await asyncio.gather(*(system.execute(reservation(number, EVENTS_BEFORE)) for number in numbers))
-        await postgres.rename(DATABASE, SEEDED)
+        await postgres.keep(DATABASE, SEEDED)
     async with running(await postgres.make(DATABASE, SEEDED)) as system:
         spare_what_stays()  # as a host does
+        await asyncio.sleep(ANSWER_SECONDS)  # from then on it knows that it is alone, and notifies nobody
         return await measured(postgres, lambda number: system.execute(reservation(number, events)), tasks)
 
 

@@ -93,7 +93,7 @@ async def measure(tasks: int, events: int) -> Measured:
             for number in range(STREAMS):
                 await reserve(connection, number, EVENTS_BEFORE)
         await connection.close()
-        await postgres.rename(DATABASE, SEEDED)
+        await postgres.keep(DATABASE, SEEDED)
     url = await postgres.make(DATABASE, SEEDED)
     idle = [await asyncpg.connect(url) for _ in range(tasks)]
     connections = list(idle)

@@ -73,7 +73,7 @@ async def prepared() -> Postgres:
                     stock.reserve(ORDER, 1)
             app.save(*stocks)
         app.close()
-        await postgres.rename(DATABASE, SEEDED)
+        await postgres.keep(DATABASE, SEEDED)
     await postgres.make(DATABASE, SEEDED)
     await postgres.assert_durable()
     return postgres

@@ -56,7 +56,7 @@ async def prepared() -> Postgres:
         await connection.execute(SEED, STREAMS, EVENTS_BEFORE, DATA)
         await connection.execute(SEED_OUTBOX, ENVELOPE)
         await connection.close()
-        await postgres.rename(DATABASE, SEEDED)
+        await postgres.keep(DATABASE, SEEDED)
     await postgres.make(DATABASE, SEEDED)
     await postgres.assert_durable()
     return postgres

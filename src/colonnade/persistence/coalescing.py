@@ -52,6 +52,11 @@ class Coalescer:
             self._writing = self._loop.create_task(self._write_waiting())
         return await done
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a batch is under way."""
+        return self._writing is not None
+
     async def close(self) -> None:
         """Take no more units, and return when those taken are committed."""
         self._closed = True

@@ -1,7 +1,7 @@
 """The log, read under the horizon; loads that are asked for at the same time are one statement."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from colonnade.persistence.postgres.rows import Pages
 from colonnade.persistence.postgres.together import Together
@@ -51,7 +51,7 @@ _NOTHING = Loaded(None, ())
 class PostgresLog:
     """The events of a service, in the order of their positions; readers never skip."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, is_writing: Callable[[], bool]) -> None:
         self._pages = pages
         on = pages.on
         self._load = on(_LOAD)
@@ -63,8 +63,8 @@ class PostgresLog:
             f"SELECT {_EVENT} FROM {{s}}.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
         )
         self._streams = on(_STREAMS)
-        self._loads = Together(self._load_whole)
-        self._loads_from_snapshots = Together(self._load_after_snapshots)
+        self._loads = Together(self._load_whole, lambda: not is_writing())
+        self._loads_from_snapshots = Together(self._load_after_snapshots, lambda: not is_writing())
 
     async def load(self, streams: Sequence[str], *, snapshots: bool) -> Sequence[Loaded]:
         """What the aggregates of `streams` are rebuilt from, in their order."""

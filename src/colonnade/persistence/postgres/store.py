@@ -141,7 +141,7 @@ class PostgresStore:
         self._connections = connections
         self._listener = None if shares else listener
         pages = self._pages = Pages(connections, schema)
-        self.log = PostgresLog(pages)
+        self.log = PostgresLog(pages, self._is_writing)
         self.outbox = PostgresOutbox(pages)
         self.inbox = PostgresInbox(pages)
         self.timers = PostgresTimers(pages)
@@ -193,6 +193,9 @@ class PostgresStore:
         # Long transactions hold up no short ones
         has_sql = not _WITH_SQL.isdisjoint(map(type, unit.effects))
         return await self._coalescers[has_sql].commit(unit)
+
+    def _is_writing(self) -> bool:
+        return any(coalescer.is_writing for coalescer in self._coalescers)
 
     def watch(self, listener: Callable[[Touched], None]) -> None:
         """Call `listener` after every batch of commits, of any process, with what was added to."""

@@ -15,12 +15,24 @@ READS_AT_ONCE = 2
 ASKERS_TOGETHER = 64
 """The most who are answered by one read."""
 
+MANY_ASKERS = 24
+"""From so many on it is worth a read more that the server has work while the answers are worked on."""
+
 
 class Together(Generic[Asked, Found]):
-    """Hands questions to `read`, several at a time, which answers them in their order; a failure is everybody's."""
+    """Hands questions to `read`, several at a time, which answers them in their order; a failure is everybody's.
 
-    def __init__(self, read: Callable[[Sequence[Asked]], Awaitable[Sequence[Found]]]) -> None:
+    Where many ask, no read is under way and `is_idle` says that the server has nothing else to do, they are answered in
+    two halves: all at once they would be worked on while it waits, and then wait for it all at once.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Sequence[Asked]], Awaitable[Sequence[Found]]],
+        is_idle: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._read = read
+        self._is_idle = is_idle
         self._waiting: list[tuple[Asked, asyncio.Future[Found]]] = []
         self._reading: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -36,7 +48,11 @@ class Together(Generic[Asked, Found]):
 
     def _begin(self) -> None:
         while self._waiting and len(self._reading) < READS_AT_ONCE:
-            together, self._waiting = self._waiting[:ASKERS_TOGETHER], self._waiting[ASKERS_TOGETHER:]
+            asking = len(self._waiting)
+            if asking >= MANY_ASKERS and not self._reading and self._is_idle():
+                asking = (asking + 1) // 2
+            asking = min(asking, ASKERS_TOGETHER)
+            together, self._waiting = self._waiting[:asking], self._waiting[asking:]
             task = self._loop.create_task(self._answer(together))
             self._reading.add(task)
             task.add_done_callback(self._ended)
