@@ -152,6 +152,7 @@ ASKED: dict[str, Call] = {
     "InboxRows.due again": lambda store: store.inbox.due(NOW, 64, consumer="Till", which="again"),
     "InboxRows.due of any in slots": lambda store: store.inbox.due(NOW, 64, slots=[1, 5]),
     "InboxRows.due in slots": lambda store: store.inbox.due(NOW, 64, consumer="Till", slots=[1, 5]),
+    "InboxRows.oldest": lambda store: store.inbox.oldest(),
     "InboxRows.consumers": lambda store: store.inbox.consumers(),
     "InboxRows.next_due_after": lambda store: store.inbox.next_due_after(NOW),
     "InboxRows.unhandled": lambda store: store.inbox.unhandled(),

@@ -15,7 +15,7 @@ from colonnade.persistence.unit import Append, NewEvent, Write
 from colonnade.workers.at_once import REST_SECONDS
 from colonnade.world import datetime_of
 from tests.workers.bench import always, times
-from tests.workers.counter import Counter, a_counter, message
+from tests.workers.counter import WORK, Counter, a_counter, message
 from tests.workers.hands import START_MICROS, envelope
 
 
@@ -38,6 +38,15 @@ async def test_what_a_unit_sends_to_its_own_service_is_done_with_it(tmp_path: Pa
         assert (await counter.done("a"), await counter.done("b")) == (["1"], ["2"])
         assert not counter.was_in_the_inbox
         assert {context.correlation_id for context in counter.clerk.contexts} == {UUID(int=7)}
+
+
+async def test_for_whom_a_message_was_done_is_told(tmp_path: Path) -> None:
+    """The worker's backlog rests beside messages that never come to the worker."""
+    async with a_counter(tmp_path) as counter:
+        told: list[str] = []
+        counter.at_once.open({WORK: counter.clerk}, told.append)
+        await counter.do(message("a", "1"), message("b", "2"))
+        assert told == [WORK, WORK]
 
 
 async def test_what_follows_from_it_is_done_as_well(tmp_path: Path) -> None:

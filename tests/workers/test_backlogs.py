@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from colonnade.persistence.unit import ChainId, Incoming, Receive
 from colonnade.workers.pace import A_NEW_ONE, ALONE_SECONDS, BURST, LONGEST_SECONDS, RESTS, Pace
-from colonnade.workers.places import BROUGHT_MICROSECONDS, FOR_NEW, FRESH_MICROSECONDS, IN_FLIGHT
+from colonnade.workers.places import BROUGHT_MICROSECONDS, FOR_NEW, FRESH_MICROSECONDS, IN_FLIGHT, Places
 from tests.workers.bench import Bench, a_bench, times
 from tests.workers.hands import commit, delivered, envelope, running
 
@@ -111,6 +111,24 @@ async def test_what_was_sent_after_the_outage_does_not_wait_for_its_backlog(
             else:
                 await bench.until_done("after", "after")
             bench.let_go()
+
+
+async def test_a_backlog_rests_beside_what_is_done_at_once(tmp_path: Path) -> None:
+    """Which takes no place, and is found in no line."""
+    async with a_bench(tmp_path, at_work=False) as bench:
+        await left_behind(bench)
+        places, inbox, clock = Places("work", bench.script, bench.foreground), bench.store.inbox, bench.clock
+        await places.take(inbox, clock)
+        clock.advance(ALONE_SECONDS)
+        places.done_at_once(clock)
+        places.changed = True
+        burst = await places.take(inbox, clock)
+        assert len(burst) == BURST
+        clock.advance(0.001)
+        for work in burst:
+            places.done(work, clock)
+        assert await places.take(inbox, clock) == []
+        assert places.rest(clock) == pytest.approx(0.001 * RESTS)
 
 
 async def test_all_of_a_backlog_is_done(tmp_path: Path) -> None:

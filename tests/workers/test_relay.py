@@ -238,7 +238,7 @@ async def test_what_the_broker_refuses_is_tried_again_and_nothing_is_lost(tmp_pa
             clock.pass_unnoticed(LATE_SECONDS)
             (state,) = relay.health()
             assert (state.name, state.severity) == ("shop.relay.shop.events", Severity.DEGRADED)
-            assert state.detail == "Messages to shop.events have stayed in the outbox for 10 s: the disk is full"
+            assert state.detail == "Messages to shop.events have stayed in the outbox for 9 s: the disk is full"
             clock.wake()
             while listener.refusals:
                 listener.refused.clear()

@@ -12,7 +12,7 @@ from colonnade.persistence.unit import Discard, Handled, Unpark
 from colonnade.workers.backoff import ATTEMPTS, FIRST_SECONDS, LONGEST_SECONDS, backoff_seconds
 from colonnade.workers.consumers import NOBODY, NotYet
 from colonnade.workers.places import IN_FLIGHT
-from colonnade.workers.worker import LATE_SECONDS, Worker
+from colonnade.workers.worker import Worker
 from tests.workers.bench import a_bench, always, times
 from tests.workers.hands import WITHIN_SECONDS, Dice, commit, delivered, running
 
@@ -236,24 +236,6 @@ async def test_a_retry_is_not_forgotten_when_something_else_wakes_the_worker_at_
         bench.clock.advance((moment - bench.clock.micros()) / 1_000_000)
         gate.set()
         await bench.until_done("a", "1")
-
-
-async def test_what_waits_too_long_or_works_too_long_is_told(tmp_path: Path) -> None:
-    """Silence is never health: the oldest message, and the one that does not end, are named."""
-    async with a_bench(tmp_path, at_work=False) as bench:
-        gate = bench.script.gates["a"] = asyncio.Event()
-        await bench.put("a", "1")
-        bench.clock.advance(LATE_SECONDS)
-        async with running(bench.worker.run):
-            await bench.script.until_tried(1)
-            assert bench.told()["shop.late"] == "Messages for work are handled 60 s after they came."
-            bench.clock.advance(LATE_SECONDS)
-            assert "A message of a for work has been at work for 60 s." in bench.told()["shop.late"]
-            gate.set()
-            await bench.put("b", "1")
-            await bench.until_done("b", "1")
-            await bench.until_done("a", "1")
-            assert bench.told() == {}
 
 
 async def test_messages_for_a_consumer_that_the_code_does_not_have_stay_and_are_named(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from colonnade.persistence.records import (
 from colonnade.persistence.unit import ChainId, Unit
 
 __all__ = [
+    "OLDEST_LOOKS_AT",
     "Chain",
     "ChainPage",
     "Committed",
@@ -108,6 +109,10 @@ class OutboxRows(Protocol):
         """How much the up to `limit` messages above the seq `after` are, in order, under the horizon."""
 
 
+OLDEST_LOOKS_AT = 1_000
+"""Of the messages for one consumer that are tried again so many are looked at for the oldest."""
+
+
 class InboxRows(Protocol):
     """The messages that came in and are not done."""
 
@@ -132,6 +137,13 @@ class InboxRows(Protocol):
         Of one `consumer` only, where it is named, and of keys in `slots` only (`persistence.slots`); the rows in
         `without` are passed over. `newest` are of those that have not been tried yet the ones that were sent last,
         `again` those that have.
+        """
+
+    async def oldest(self) -> DueMessage | None:
+        """The message that was sent first of those that are first in line, whether they are due or not; not held ones.
+
+        Of those for a consumer that are tried again only the `OLDEST_LOOKS_AT` are looked at whose next try is farthest
+        away: they have failed most often.
         """
 
     async def consumers(self) -> list[str]:

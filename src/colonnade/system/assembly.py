@@ -43,6 +43,7 @@ from colonnade.workers.at_once import AtOnce
 from colonnade.workers.commands import CommandConsumer
 from colonnade.workers.consumers import Consumer, SubscriberConsumer
 from colonnade.workers.horizon import Horizon
+from colonnade.workers.lateness import Lateness
 from colonnade.workers.leasing import Leasing
 from colonnade.workers.ownership import Ownership
 from colonnade.workers.projections import Projector
@@ -206,10 +207,12 @@ class ServiceBuilder:
             await saga.suspended.look()
         registration = Registration(self.name, self._store.versions, self._world)
         horizon = Horizon(self.name, self._store.log, self._world)
+        lateness = Lateness(self.name, self._store.inbox, self._world, worker.at_work_seconds)
         checks: list[HealthCheck] = [
             lambda: self._store.health(self.name),
             registration.health,
             horizon.health,
+            lateness.health,
             relay.health,
             worker.health,
             timers.health,
@@ -225,6 +228,7 @@ class ServiceBuilder:
         loops: dict[str, Loop] = {
             f"{self.name}.registration": registration.run,
             f"{self.name}.horizon": horizon.run,
+            f"{self.name}.lateness": lateness.run,
             f"{self.name}.relay": relay.run,
             f"{self.name}.worker": self._shared(worker),
             f"{self.name}.timers": self._alone("timers", timers.run),

@@ -69,6 +69,7 @@ class AtOnce:
         self._world = world
         self._tenant = tenant
         self._consumers: Mapping[str, Consumer] = {}
+        self._joined: Callable[[str], None] = lambda consumer: None
         self._variables = copy_context()
         self._numbers = count(1)
         self._doing: dict[int, _Doing] = {}
@@ -77,9 +78,10 @@ class AtOnce:
         """The monotonic second from which on a kind or a line may be tried again."""
         self._rest_seconds: dict[tuple[str, str], float] = {}
 
-    def open(self, consumers: Mapping[str, Consumer]) -> None:
-        """Do messages for these consumers at once from now on."""
+    def open(self, consumers: Mapping[str, Consumer], joined: Callable[[str], None] = lambda consumer: None) -> None:
+        """Do messages for these consumers at once from now on; `joined` is told for whom one was."""
         self._consumers = consumers
+        self._joined = joined
         self._variables = copy_context()
 
     async def close(self) -> None:
@@ -148,6 +150,7 @@ class AtOnce:
     def may(self, message: AtHand) -> None:
         """It joined in time."""
         self._rest_seconds.pop(message.kind, None)
+        self._joined(message.brought_by.consumer)
 
     def _is_busy(self, line: tuple[str, str]) -> None:
         if len(self._not_before) >= REMEMBERED:

@@ -22,20 +22,21 @@ class Horizon:
         self._log = log
         self._world = world
         self._held: HorizonHeld | None = None
+        self._looked_at = 0.0
 
     def health(self) -> Sequence[HealthState]:
         """The oldest transaction that holds readers back, if it does for long."""
         held = self._held
-        if held is None or held.seconds < HELD_SECONDS:
+        if held is None or (seconds := held.seconds + self._world.clock.monotonic() - self._looked_at) < HELD_SECONDS:
             return ()
         detail = (
             f"Nobody reads beyond position {held.position} of the log: the transaction of the server's process "
-            f"{held.session} has not ended for {held.seconds:.0f} s ({held.doing}); end it, or pg_terminate_backend it."
+            f"{held.session} has not ended for {seconds:.0f} s ({held.doing}); end it, or pg_terminate_backend it."
         )
         return (HealthState(f"{self._service}.horizon", Severity.DEGRADED, detail),)
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            self._held = await self._log.held()
+            self._held, self._looked_at = await self._log.held(), self._world.clock.monotonic()
             await self._world.sleep(LOOK_EVERY_SECONDS)

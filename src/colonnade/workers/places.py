@@ -54,8 +54,6 @@ class Places:
     consumer: Consumer
     foreground: Foreground
     at_work: dict[int, AtWork] = field(default_factory=dict)
-    oldest: int | None = None
-    """When the message that was sent first of all was received, if it has not failed."""
     changed: bool = True
     """Whether there may be something to take."""
     _pace: Pace = field(default_factory=Pace)
@@ -90,7 +88,6 @@ class Places:
     async def take(self, inbox: InboxRows, clock: Clock, slots: Collection[int] | None = None) -> list[AtWork]:
         """The messages to handle next, of lines in `slots` where not of all; their places are taken."""
         if slots is not None and not slots:
-            self.oldest = None
             return []
         if not self.changed:
             return []
@@ -100,7 +97,6 @@ class Places:
         self.changed = self._resting = False
         now = clock.micros()
         longest = await inbox.due(now, free, consumer=self.name, without=self.at_work, slots=slots)
-        self.oldest = longest[0].received_at if longest and not longest[0].attempts else None
         new: Sequence[DueMessage] = ()
         if len(longest) < free:
             self._letting_pass = False
@@ -118,6 +114,10 @@ class Places:
                 newest = [each for each in newest if each.sent_at >= fresh_since]
             new = [*again, *newest]
         return self._begin(longest, new, free, clock.monotonic())
+
+    def done_at_once(self, clock: Clock) -> None:
+        """A new message takes no place, as it is done with the unit that brings it; a backlog rests beside it too."""
+        self._pace.begin(clock.monotonic(), 0, 1)
 
     def done(self, work: AtWork, clock: Clock) -> None:
         """Its place is free."""

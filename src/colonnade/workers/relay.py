@@ -24,8 +24,8 @@ MARK_SECONDS = 0.5
 """How long a mark may lag behind the broker's acknowledgement: what was published meanwhile goes out again after a
 crash, with the same word, and is known by it; a commit for every batch would cost more than the batch."""
 
-LATE_SECONDS = 10.0
-"""Messages that the broker has not taken for so long are told as a health state."""
+LATE_SECONDS = 9.0
+"""Messages that the broker has not taken for so long are told as a health state: that is within 10 s of its loss."""
 
 
 class Relay:

@@ -26,9 +26,6 @@ __all__ = ["Worker"]
 STOP_SECONDS = 5.0
 """How long messages that are being handled may take to end when the worker is told to stop."""
 
-LATE_SECONDS = 60.0
-"""A message that has waited to be handled, or has been at work, for so long is told as a health state."""
-
 LOOK_AROUND_SECONDS = 30.0
 """How often it is looked what is parked, and for whom messages wait that nobody takes."""
 
@@ -90,13 +87,12 @@ class Worker:
         return self._slots is None
 
     def health(self) -> Sequence[HealthState]:
-        """What waits, fails, is left in line or is parked."""
+        """What fails, is left in line or is parked."""
         details = {
             "waiting": [
                 *dict.fromkeys(self._waiting.values()),
                 *(f"Messages wait for {name}, which this code does not have." for name in self._homeless),
             ],
-            "late": self._late(),
             "failing": [],
             "dead-letters": [],
         }
@@ -111,24 +107,20 @@ class Worker:
             if sentences
         ]
 
-    def _late(self) -> list[str]:
-        now, monotonic = self._world.clock.micros(), self._world.clock.monotonic()
-        late = []
-        for places in self._places:
-            if places.oldest is not None and (seconds := (now - places.oldest) / 1_000_000) >= LATE_SECONDS:
-                late.append(f"Messages for {places.name} are handled {seconds:.0f} s after they came.")
-            late += [
-                f"A message of {work.message.key} for {places.name} has been at work for {seconds:.0f} s."
-                for work in places.at_work.values()
-                if (seconds := monotonic - work.since) >= LATE_SECONDS
-            ]
-        return late
+    def at_work_seconds(self, row: int) -> float | None:
+        """For how long a message has been at work; None where it is not."""
+        since = next((places.at_work[row].since for places in self._places if row in places.at_work), None)
+        return self._world.clock.monotonic() - since if since is not None else None
 
     async def run(self) -> None:
         """Work until cancelled; what is being handled then may end, for a while, or is left as it was."""
         if self._at_once is None:
             return await self._run()
-        self._at_once.open({each.name: each.consumer for each in self._places if each.consumer.joins})
+        joining = {each.name: each for each in self._places if each.consumer.joins}
+        self._at_once.open(
+            {name: each.consumer for name, each in joining.items()},
+            lambda name: joining[name].done_at_once(self._world.clock),
+        )
         try:
             await self._run()
         finally:

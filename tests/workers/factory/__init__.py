@@ -1,5 +1,6 @@
 """A small system: a front office that takes orders, and a hall that makes and bills them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ import msgspec
 from colonnade.persistence.store import ParkedMessage
 from colonnade.system import System
 from colonnade.testing.running import RunningSystem, running_system
+from colonnade.workers.lateness import LOOK_EVERY_SECONDS
 from tests.workers.factory.front import front
 from tests.workers.factory.hall import Tools, hall
-from tests.workers.hands import Commits, HandClock, world_of
+from tests.workers.hands import WITHIN_SECONDS, Commits, HandClock, world_of
 
 __all__ = ["Factory", "Tools", "a_factory", "factory"]
 
@@ -48,6 +50,13 @@ class Factory:
             return await self.items(stream) == list(items)
 
         await self.commits.until(does)
+
+    async def until_told(self, *names: str) -> None:
+        """Let time pass until exactly these are the hall's health states: some are looked for now and then."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while sorted(names) != sorted(state.name for state in self.hall.health.states()):
+                self.clock.advance(LOOK_EVERY_SECONDS)
+                await asyncio.sleep(0.01)  # a look tells nobody that it is over
 
     async def advance(self, seconds: float) -> None:
         """Let time pass, and the hall look."""

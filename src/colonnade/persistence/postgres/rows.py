@@ -9,6 +9,7 @@ from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
 from colonnade.persistence.postgres.together import Together
 from colonnade.persistence.store import (
+    OLDEST_LOOKS_AT,
     Chain,
     ChainPage,
     Deferral,
@@ -105,6 +106,21 @@ _DUE_TO_ANY = f"""
         ) first ORDER BY first.not_before, first.sent_at, first.id LIMIT $3
     ) h JOIN {{s}}.inbox i ON i.id = h.id ORDER BY h.not_before, h.sent_at, h.id
 """
+_OLDEST = f"""
+    SELECT {_MESSAGE} FROM ({_CONSUMERS}) each CROSS JOIN LATERAL (
+        (
+            SELECT {_TURNS} FROM {{s}}.heads h WHERE h.consumer = each.consumer AND NOT h.held AND h.not_before = 0
+            ORDER BY h.sent_at LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT again.* FROM (
+                SELECT {_TURNS} FROM {{s}}.heads h WHERE h.consumer = each.consumer AND NOT h.held AND h.not_before > 0
+                ORDER BY h.not_before DESC LIMIT {OLDEST_LOOKS_AT}
+            ) again ORDER BY again.sent_at LIMIT 1
+        )
+    ) first JOIN {{s}}.inbox i ON i.id = first.id ORDER BY first.sent_at, first.id LIMIT 1
+"""
 _NEXT_DUE = f"""
     SELECT min(next.not_before) FROM ({_CONSUMERS}) each CROSS JOIN LATERAL (
         SELECT h.not_before FROM {{s}}.heads h WHERE h.consumer = each.consumer AND NOT h.held AND h.not_before > $1
@@ -143,6 +159,11 @@ _LEFT = """
     WHERE o.seq <= (SELECT r.seq FROM {s}.relayed r WHERE r.topic = o.topic AND r.partition = o.partition)
     ORDER BY o.seq LIMIT $1
 """
+
+
+def _due(message: Any) -> DueMessage:
+    row, consumer, chain, key, envelope, attempts, received_at, sent_at = message
+    return DueMessage(row, consumer, LANES.get(chain, ""), key, envelope, attempts, received_at, sent_at)
 
 
 class PostgresInbox:
@@ -184,10 +205,12 @@ class PostgresInbox:
             rows = await self._pages.all(self._due_in_slots[which], consumer, now, list(without), limit, own)
         else:
             rows = await self._pages.all(self._due[which], consumer, now, list(without), limit)
-        return [
-            DueMessage(row, consumer, LANES.get(chain, ""), key, envelope, attempts, received_at, sent_at)
-            for row, consumer, chain, key, envelope, attempts, received_at, sent_at in rows
-        ]
+        return [_due(message) for message in rows]
+
+    async def oldest(self) -> DueMessage | None:
+        """The message that was sent first of those that are first in line."""
+        rows = await self._pages.all(self._pages.on(_OLDEST))
+        return _due(rows[0]) if rows else None
 
     async def consumers(self) -> list[str]:
         """The consumers for whom messages wait."""

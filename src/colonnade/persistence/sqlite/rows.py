@@ -12,6 +12,7 @@ from colonnade.persistence.own_chains import LANES
 from colonnade.persistence.sqlite.inbox import UNHANDLED, InboxWriter
 from colonnade.persistence.sqlite.transactions import failed
 from colonnade.persistence.store import (
+    OLDEST_LOOKS_AT,
     Chain,
     Deferral,
     DueMessage,
@@ -50,6 +51,11 @@ _NEWEST = (
 _AGAIN = (
     "SELECT row FROM heads WHERE consumer = ? AND NOT held AND not_before BETWEEN 1 AND ? "
     "ORDER BY not_before, sent_at, row LIMIT ?"
+)
+_FIRST = "SELECT row, sent_at FROM heads WHERE consumer = ? AND NOT held AND not_before = 0 ORDER BY sent_at LIMIT 1"
+_AGAIN_LAST = (
+    "SELECT row, sent_at FROM heads WHERE consumer = ? AND NOT held AND not_before > 0 "
+    f"ORDER BY not_before DESC LIMIT {OLDEST_LOOKS_AT}"
 )
 _NEXT_DUE = "SELECT min(not_before) FROM heads WHERE consumer = ? AND NOT held AND not_before > ?"
 _MESSAGES = "SELECT row, consumer, chain, key, envelope, attempts, received_at, sent_at FROM inbox WHERE row IN "
@@ -254,6 +260,17 @@ class SqliteInbox:
         found = {message[0]: message for message in self._pages.all(f"{_MESSAGES}({_marks(rows)})", rows)}
         # One that was committed as done between the two reads is not there any more
         return [_due(found[row]) for row in rows if row in found]
+
+    async def oldest(self) -> DueMessage | None:
+        """The message that was sent first of those that are first in line."""
+        heads = [
+            (sent_at, row)
+            for consumer in self._consumers()
+            for sql in (_FIRST, _AGAIN_LAST)
+            for row, sent_at in self._pages.all(sql, (consumer,))
+        ]
+        found = self._pages.one(f"{_MESSAGES}(?)", (min(heads)[1],)) if heads else None
+        return _due(found) if found is not None else None
 
     def _heads(self, sql: str, slots: Collection[int] | None, *values: object) -> list[tuple[Any, ...]]:
         if slots is None:

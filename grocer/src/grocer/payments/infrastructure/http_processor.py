@@ -14,6 +14,8 @@ from grocer.payments.application.ports import CardProcessor
 __all__ = ["CardProcessorFailed", "connected"]
 
 ANSWER_WITHIN_SECONDS = 5.0
+FOUND_WITHIN_SECONDS = 2.0
+"""A processor that gave no answer is asked for the charge once, and no longer: it is asked again later."""
 
 
 class CardProcessorFailed(Exception):
@@ -63,7 +65,7 @@ class HttpCardProcessor:
             return True
 
     async def _find(self, key: str) -> bool | None:
-        async with self.session.get(f"/charges/{key}") as response:
+        async with self.session.get(f"/charges/{key}", timeout=_FOUND_WITHIN) as response:
             if response.status == 404:
                 return None
             if response.status != 200:
@@ -76,6 +78,9 @@ async def connected(url: str) -> AsyncIterator[CardProcessor]:
     """The processor at `url`, over connections that end with the block."""
     async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN_SECONDS)) as session:
         yield HttpCardProcessor(session)
+
+
+_FOUND_WITHIN = aiohttp.ClientTimeout(total=FOUND_WITHIN_SECONDS)
 
 
 class _Charge(msgspec.Struct):

@@ -184,6 +184,27 @@ class InboxSuite(StoreSuite):
                 ("c", NOW - 5), ("a", NOW - 2), ("b", NOW - 1), ("own", NOW),
             ]  # fmt: skip
 
+    async def test_the_oldest_is_told_whether_it_is_due_or_not(self) -> None:
+        """Of those that are first in line: one that is parked is not told, nor what waits behind it."""
+        async with self.store() as store:
+            assert await store.inbox.oldest() is None
+            sent = {1: ("a", NOW - 9), 2: ("a", NOW - 8), 3: ("b", NOW - 7), 4: ("c", NOW - 6)}
+            messages = [incoming(seq, key, sent_at=moment) for seq, (key, moment) in sent.items()]
+            await commit(store, Receive(CHAIN, 0, 4, messages), delivered("own", 5, "handlers"))
+            rows = {each.key: each.row for each in await store.inbox.due(NOW, 10)}
+            await commit(store, Retry(rows["a"], 3, FOR_EVER, "failed"))
+            oldest = await store.inbox.oldest()
+            assert oldest is not None
+            assert (oldest.row, oldest.key, oldest.attempts, oldest.sent_at) == (rows["a"], "a", 3, NOW - 9)
+            told = []
+            for effect in (
+                Park(rows["a"], 4, "no", hold=True), Handled(rows["b"]), Handled(rows["c"]), Handled(rows["own"])
+            ):  # fmt: skip
+                await commit(store, effect)
+                oldest = await store.inbox.oldest()
+                told.append(oldest and oldest.key)
+            assert told == ["b", "c", "own", None]
+
     async def test_those_to_be_tried_again_can_be_asked_for(self) -> None:
         """When their moment has come, the earliest first, and none that has not been tried."""
         async with self.store() as store:

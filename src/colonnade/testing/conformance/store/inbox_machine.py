@@ -177,6 +177,8 @@ class InboxMachine(StoreMachine):
             rows = [each.row for each in own]
             rest = await inbox.due(self.now, 2, consumer=consumer, without=rows[:1])
             assert [each.row for each in rest] == rows[1:3]
+        oldest = await inbox.oldest()
+        assert (oldest and oldest.sent_at) == min((first.sent_at for _, first in self.model.due(FAR)), default=None)
         later = [moment for moment in self.model.moments() if moment > self.now]
         assert await inbox.next_due_after(self.now) == min(later, default=None)
 
