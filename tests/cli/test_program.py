@@ -53,16 +53,28 @@ def test_every_command_has_help_with_an_example(invoke: Invoked, words: tuple[st
     assert f"colonnade {' '.join(words)}" in told.stdout.partition("Example")[2]
 
 
-def test_help_is_quick_because_it_imports_no_system() -> None:
-    """No command's own modules, nor the libraries that these need, are imported to list the commands."""
+def imported_by(*arguments: str) -> str:
+    """The names of all modules that a command has imported when it ends."""
     look = (
-        "import sys\nfrom colonnade.cli import main\nsys.argv = ['colonnade', '--help']\n"
+        f"import sys\nfrom colonnade.cli import main\nsys.argv = ['colonnade', *{arguments!r}]\n"
         "try: main()\nexcept SystemExit: print(sorted(sys.modules), file=sys.stderr)"
     )
-    imported = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, cwd=ROOT)
-    modules = imported.stderr
+    return subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, cwd=ROOT).stderr
+
+
+def test_help_is_quick_because_it_imports_no_system() -> None:
+    """No command's own modules, nor the libraries that these need, are imported to list the commands."""
+    modules = imported_by("--help")
     assert "'colonnade.cli.program'" in modules
     for heavy in ("sqlalchemy", "structlog", "uvicorn", "apsw", "asyncio", "rich", "colonnade.system"):
+        assert f"'{heavy}'" not in modules
+
+
+def test_looking_into_stores_is_quick_because_no_system_is_built(parked: Path) -> None:
+    """What only a system that runs needs is not imported."""
+    modules = imported_by("dead-letters", "list", "--data", str(parked))
+    assert "'colonnade.persistence.sqlite'" in modules
+    for heavy in ("dishka", "uvicorn", "asyncpg", "colonnade.system.runtime"):
         assert f"'{heavy}'" not in modules
 
 

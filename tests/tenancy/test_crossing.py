@@ -7,7 +7,6 @@ import pytest
 
 from colonnade.brokers.broker import Carried
 from colonnade.caching.sessions import Sessions
-from colonnade.system.admin.offline import administered
 from colonnade.system.admin.operations import (
     DiscardDeadLetters,
     Operation,
@@ -17,6 +16,7 @@ from colonnade.system.admin.operations import (
 )
 from colonnade.system.admin.perform import perform
 from colonnade.system.admin.reports import Finished
+from colonnade.system.admin.with_code import administered
 from tests.tenancy.board.archive import heard
 from tests.tenancy.houses import NOTE, WORLD, House, Street
 from tests.tenancy.messages import enveloped

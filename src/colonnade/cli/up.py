@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -22,7 +21,6 @@ from colonnade.system import InvalidSystem, Mistake, System
 from colonnade.system.admin.operations import MOST_INSTANCES
 from colonnade.system.admin.socket import AdminSocketTaken
 from colonnade.system.hosts.data_directory import DataDirectoryInUse, UnusableDataDirectory
-from colonnade.system.hosts.embedded import EmbeddedHost, HostSettings, Serving
 from colonnade.system.hosts.fleet.settings import BrokerKind
 from colonnade.system.hosts.listening import AddressUnusable
 from colonnade.system.hosts.servers.child import ServerFailed
@@ -154,8 +152,13 @@ def up(
         log_to_standard_error(os.environ, world.clock)
         system = load_system(target)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            # A fleet's host begins sooner without what a system in one process needs, and the other way round
             if not fleet:
-                runner.run(_run(system, target, HostSettings(data, host, port, purge or (), tenants)))
+                from colonnade.cli.embedded import run_embedded
+                from colonnade.system.hosts.embedded import HostSettings
+
+                settings = HostSettings(data, host, port, purge or (), tenants)
+                runner.run(run_embedded(system, target, settings, world))
                 return
             from colonnade.cli.fleet import run_fleet
             from colonnade.system.hosts.fleet.host import FleetSettings
@@ -165,16 +168,6 @@ def up(
                 _numbers(replicas or (), system), postgres_replica, tenants, postgres_direct,
             )  # fmt: skip
             runner.run(run_fleet(system, settings_of_fleet, world))
-
-
-async def _run(system: System, target: str, settings: HostSettings) -> None:
-    def ready(serving: Serving) -> None:
-        _say(_banner(system, target, serving))
-
-    def stopping() -> None:
-        _say(f"{system.name} is stopping; Ctrl-C again to leave at once.")
-
-    await EmbeddedHost(system, settings, real_world(), ready=ready, stopping=stopping).run()
 
 
 def _numbers(replicas: Sequence[str], system: System) -> Mapping[str, int]:
@@ -188,26 +181,3 @@ def _numbers(replicas: Sequence[str], system: System) -> Mapping[str, int]:
             raise typer.BadParameter(f"--replicas {given}: give a number from 1 to {MOST_INSTANCES}.")
         numbers[service] = int(number)
     return numbers
-
-
-def _banner(system: System, target: str, serving: Serving) -> str:
-    apis = "\n".join(
-        f"  {service.name:<14}{serving.url}/api/{service.name}/"
-        for service in system.services
-        if service.api is not None
-    )
-    tenants = f"  {'tenants':<14}{', '.join(serving.tenants)}\n" if serving.tenants else ""
-    return (
-        f"{system.name} is up.\n"
-        f"{apis}\n"
-        f"{tenants}"
-        f"  {'health':<14}{serving.url}/health/ready\n"
-        f"  {'data':<14}{serving.data.path}\n"
-        f"  {'endpoints':<14}colonnade routes {target}\n"
-        f"  {'stop':<14}Ctrl-C"
-    )
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

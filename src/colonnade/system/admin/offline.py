@@ -2,23 +2,18 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.sqlite.schema import APPLICATION_ID
-from colonnade.security.tenants import Tenant
 from colonnade.system.admin.evidence import open_at, read_evidence
 from colonnade.system.admin.perform import Administered
-from colonnade.system.engines import embedded_engines
 from colonnade.system.hosts.data_directory import TENANTS, own_data_directory
-from colonnade.system.runtime import Runtime, build
 from colonnade.system.service import System
 from colonnade.world import World
 
 __all__ = [
     "NoStores",
-    "administered",
     "holds_stores",
     "open_stores",
     "services_in",
@@ -79,18 +74,6 @@ def _is_of_another_program(path: Path) -> bool:
     return header.startswith(_MAGIC) and header[_APPLICATION_ID] != APPLICATION_ID.to_bytes(4, "big")
 
 
-def administered(runtime: Runtime) -> Mapping[str, Administered]:
-    """The services of a built system as operations see them."""
-    return {
-        name: Administered(
-            service.store,
-            {projector.name: projector for projector in service.projectors},
-            service.worker.look_again,
-        )
-        for name, service in runtime.services.items()
-    }
-
-
 @asynccontextmanager
 async def open_stores(
     directory: Path, world: World, system: System | None = None
@@ -109,12 +92,10 @@ async def open_stores(
     with own_data_directory(directory) as data:
         async with AsyncExitStack() as opened:
             if system is not None:
-                engines = embedded_engines(data, world)
-                if data.path.parent.name == TENANTS:
-                    engines = replace(engines, tenant=Tenant(data.path.name))
-                runtime = await build(system, engines, world)
-                opened.push_async_callback(runtime.close)
-                yield administered(runtime)
+                # All that a system is built with takes a quarter of the time in which a command has begun
+                from colonnade.system.admin.with_code import built
+
+                yield await opened.enter_async_context(built(system, data, world))
                 return
             services = {}
             for name, path in files.items():

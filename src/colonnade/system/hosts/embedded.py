@@ -14,9 +14,9 @@ from colonnade.observability.logs import get_logger
 from colonnade.persistence import DataDirectory
 from colonnade.security.tenants import Tenant
 from colonnade.system.admin.evidence import forget_evidence
-from colonnade.system.admin.offline import administered
 from colonnade.system.admin.perform import perform
 from colonnade.system.admin.socket import serve_operations
+from colonnade.system.admin.with_code import administered
 from colonnade.system.engines import Engines, embedded_engines, engines_of, sqlite_stores
 from colonnade.system.hosts.data_directory import own_data_directory
 from colonnade.system.hosts.listening import bound, url_of
