@@ -134,6 +134,7 @@ ASKED: dict[str, Call] = {
     "Log.stream": lambda store: store.log.stream("Filler/7"),
     "Log.read": lambda store: store.log.read(ROWS // 2),
     "Log.read named": lambda store: store.log.read(0, 256, ["shop.Filler3", "shop.Never"]),
+    "Log.page": lambda store: store.log.page(0, 256, ["shop.Filler3", "shop.Never"]),
     "Log.streams": lambda store: store.log.streams("Filler", "Filler/5"),
     "Log.held": lambda store: store.log.held(),
     "Log.end": lambda store: store.log.end(),

@@ -74,6 +74,10 @@ class Log(Protocol):
     async def read(self, after: int = 0, limit: int = 256, names: Collection[str] | None = None) -> list[StoredEvent]:
         """Up to `limit` events whose position is above `after`, of the given stored names or of all."""
 
+    async def page(self, after: int, limit: int, names: Collection[str]) -> tuple[int, list[StoredEvent]]:
+        """The log's end, and what `read` gives where that is above `after`: all of these names up to the end, at least,
+        unless they are `limit`."""
+
     async def streams(self, category: str, after: str = "", limit: int = 256) -> list[str]:
         """Up to `limit` names of streams of a category, like `Order`, above the name `after`, in their order."""
 

@@ -45,6 +45,13 @@ _STREAMS = """
     SELECT stream FROM found WHERE stream < $3 LIMIT $2
 """
 
+# The end first: what is read then has come at least as far
+_PAGE = f"""
+    SELECT e.reached, page.* FROM {{s}}.log_end() AS e (reached) LEFT JOIN LATERAL (
+        SELECT {_EVENT} FROM {{s}}.read_log($1, $2, $3) WHERE e.reached > $1
+    ) page ON true
+"""
+
 _NOTHING = Loaded(None, ())
 
 
@@ -57,6 +64,7 @@ class PostgresLog:
         self._load = on(_LOAD)
         self._load_from_snapshots = on(_LOAD_FROM_SNAPSHOTS)
         self._read = on(f"SELECT {_EVENT} FROM {{s}}.read_log($1, $2, $3)")
+        self._page = on(_PAGE)
         self._end = on("SELECT {s}.log_end()")
         self._held = on("SELECT reaches, session, seconds, doing FROM {s}.horizon_held()")
         self._stream = on(
@@ -98,6 +106,11 @@ class PostgresLog:
         """Up to `limit` events whose position is above `after`, of the given stored names or of all."""
         named = None if names is None else sorted(set(names))
         return [StoredEvent(*row) for row in await self._pages.all(self._read, after, limit, named)]
+
+    async def page(self, after: int, limit: int, names: Collection[str]) -> tuple[int, list[StoredEvent]]:
+        """The log's end, and then what `read` gives, in one statement."""
+        rows = await self._pages.all(self._page, after, limit, sorted(set(names)))
+        return rows[0][0], [StoredEvent(*event) for _, *event in rows if event[0] is not None]
 
     async def streams(self, category: str, after: str = "", limit: int = 256) -> list[str]:
         """Up to `limit` names of streams of `category` above `after`, in their order."""

@@ -193,6 +193,11 @@ class SqliteLog:
         parameters = [value for name in different for value in (name, after)]
         return [_event(row) for row in self._pages.all(_named(len(different)), (*parameters, limit))]
 
+    async def page(self, after: int, limit: int, names: Collection[str]) -> tuple[int, list[StoredEvent]]:
+        """The log's end, and then what `read` gives."""
+        end = await self.end()
+        return end, await self.read(after, limit, names) if end > after else []
+
     async def streams(self, category: str, after: str = "", limit: int = 256) -> list[str]:
         """Up to `limit` names of streams of `category` above `after`, in their order."""
         first = max(after, f"{category}/")

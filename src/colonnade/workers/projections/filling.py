@@ -105,9 +105,8 @@ class Filling:
         Sets `stopped` at an event that it cannot take, once all before it are projected. Raises `StoreConflict` when
         somebody else fills the build too, and `StoreFailed`.
         """
-        end = await self._store.log.end()
         limit = self._pace.size
-        events = await self._store.log.read(self.position, limit, self._names) if end > self.position else []
+        end, events = await self._store.log.page(self.position, limit, self._names)
         # All up to the end that was seen before is read, unless the page is full
         reach = events[-1].position if len(events) == limit else max(end, events[-1].position if events else 0)
         poison: PoisonEvent | None = None

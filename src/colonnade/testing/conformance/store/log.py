@@ -130,6 +130,22 @@ class LogSuite(StoreSuite):
             assert len(await store.log.read(0, 10, ["shop.A", "shop.A"])) == 2
             assert await store.log.read(0, 10, []) == []
 
+    async def test_a_page_tells_how_far_the_log_goes(self) -> None:
+        """All events of the names up to its end, or as many as were asked for; beyond it there are none."""
+        async with self.store() as store:
+            assert await store.log.page(0, 10, ["shop.Paid"]) == (0, [])
+            await commit(store, append("Sale/1", 0, "shop.Sold", "shop.Paid", "shop.Sold", "shop.Paid", "shop.Sold"))
+            sold, paid = await store.log.read(0, 10, ["shop.Sold"]), await store.log.read(0, 10, ["shop.Paid"])
+            end = sold[-1].position
+            assert await store.log.page(0, 10, ["shop.Paid"]) == (end, paid)
+            assert await store.log.page(0, 2, ["shop.Sold", "shop.Paid"]) == (end, [sold[0], paid[0]])
+            assert await store.log.page(paid[0].position, 10, ["shop.Sold", "shop.Paid"]) == (
+                end,
+                [sold[1], paid[1], sold[2]],
+            )
+            assert await store.log.page(paid[1].position, 10, ["shop.Paid"]) == (end, [])
+            assert await store.log.page(end, 10, ["shop.Sold"]) == (end, [])
+
     async def test_a_stream_is_read_from_a_version_on(self) -> None:
         """Pages of one stream, whatever else is in the log."""
         async with self.store() as store:
