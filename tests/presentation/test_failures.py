@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from colonnade.application import insert
 from colonnade.messages import Command
 from colonnade.persistence import Tables
-from colonnade.persistence.failures import OutcomeUnknown
+from colonnade.persistence.failures import OutcomeUnknown, WriteFailed
 from colonnade.persistence.store import Committed
 from colonnade.persistence.unit import Unit
 from colonnade.presentation import Api, Post
@@ -78,6 +78,24 @@ async def test_a_database_that_cannot_write_now_is_503(system: RunningSystem) ->
     assert int(full.headers["retry-after"]) >= 1
     await store.define(["PRAGMA max_page_count = 1073741823"])
     assert (await system.request("POST", "/api/printing/labels", json=label)).status == 204
+
+
+async def test_what_has_been_answered_is_answered_whatever_fails_now(
+    system: RunningSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that comes again with its key gets its answer though it could not be carried out any more."""
+    store = system.runtime.services["printing"].store
+
+    async def failing(unit: Unit) -> Committed:
+        raise WriteFailed("printing", "the disk is no disk")
+
+    label, headers = {"text": "once"}, {"Idempotency-Key": "one"}
+    first = await system.request("POST", "/api/printing/labels", json=label, headers=headers)
+    monkeypatch.setattr(store, "commit", failing)
+    again = await system.request("POST", "/api/printing/labels", json=label, headers=headers)
+    assert (again.status, again.headers["idempotency-replayed"]) == (first.status, "true")
+    other = await system.request("POST", "/api/printing/labels", json=label, headers={"Idempotency-Key": "two"})
+    assert other.status >= 500
 
 
 async def test_a_commit_of_unknown_outcome_is_504(system: RunningSystem, monkeypatch: pytest.MonkeyPatch) -> None:

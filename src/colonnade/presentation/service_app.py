@@ -227,10 +227,6 @@ class ServiceApp:
     async def _execute_once(
         self, command: Command[Any], context: Context, scope: str, fingerprint: bytes, answered: Any
     ) -> _Answered:
-        before = await self._dispatch.answer(scope)
-        if before is not None:
-            return await self._again(before, fingerprint)
-
         def close(outcome: Outcome[Any]) -> Sequence[Effect]:
             answer = answered(outcome)
             stored = _Stored(
@@ -245,6 +241,13 @@ class ServiceApp:
             outcome = await self._dispatch.execute(command, context, close)
         except AlreadyAnswered as already:
             return await self._again(already.answer, fingerprint)
+        except OutcomeUnknown:
+            raise  # what is committed, if it is, may not be seen yet
+        except Exception:
+            # As a rule nobody has asked before. Where somebody has, the answer is there whatever goes wrong now
+            if (before := await self._dispatch.answer(scope)) is not None:
+                return await self._again(before, fingerprint)
+            raise
         return self._with_token(answered(outcome), outcome.position)
 
     async def _again(self, stored: StoredAnswer, fingerprint: bytes) -> _Answered:
