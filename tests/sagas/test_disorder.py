@@ -73,6 +73,19 @@ async def test_an_undoing_that_comes_before_its_step_prevents_it(tmp_path: Path)
         assert await travel.told() == [("TripFailed", {"step": "a", "code": "stations.Undone"})]
 
 
+async def test_a_step_that_comes_after_its_undoing_is_refused(tmp_path: Path) -> None:
+    """Though it comes for the first time, and would be done at once: what it would do comes to nothing."""
+    async with travelling(tmp_path, without=["trips.relay"]) as travel:
+        await travel.plan("a")
+        await travel.commit(travel.stations, Deliver(HANDLERS, "undo", await travel.undoing("a")))
+        await travel.until(lambda: travel.is_undone("a"))
+        await travel.start("trips.relay")
+        await travel.pass_time_until(lambda: travel.is_at(End.COMPENSATED))
+        assert await travel.booked() == []
+        assert travel.clerks.asked["unbook a"] == 0
+        assert await travel.told() == [("TripFailed", {"step": "a", "code": "stations.Undone"})]
+
+
 async def test_a_step_and_its_undoing_at_the_same_time_leave_nothing_done(tmp_path: Path) -> None:
     """Where they meet in lines of their own, one of them gives way: the step is undone, or refused."""
     async with travelling(tmp_path) as travel:

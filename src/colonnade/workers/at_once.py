@@ -95,7 +95,10 @@ class AtOnce:
         """Commit a unit as the store does; raises `NotAtOnce` for that of a message whose time is over."""
         number = at_once(unit.effects)
         if number is None:
-            return await self.commit_with(self.sent_by(unit), lambda done: _relieved(unit, done))
+            messages = self.sent_by(unit)
+            if not messages:
+                return await self._store.commit(unit)
+            return await self.commit_with(messages, lambda done: _relieved(unit, done))
         doing = self._doing.pop(number, None)
         if doing is None:
             raise NotAtOnce
@@ -191,7 +194,7 @@ class AtOnce:
             except LineBusy as busy:
                 line = (busy.consumer, busy.key)
                 self._is_busy(line)
-                joint.dismiss([doing for doing in joined if doing.message.line == line])
+                joint.dismiss([doing for doing in joined if doing.message.line == line] or joined)
             except (StoreConflict, WriteFailed, MessageTooLarge):
                 if not joined:
                     raise
