@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import sys
 from asyncio.subprocess import PIPE
 from collections import Counter
@@ -22,10 +21,10 @@ from colonnade.system.admin.socket import ask_host
 from colonnade.system.hosts.fleet.host import FleetSettings
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.world import real_world
+from grocer.tests.releases import NEXT, NOW, release, releases
 from tests.fleet.fleets import running
 from tests.servers.running import own_folder
 
-import grocer as package
 from grocer.shop.day import Basket, load_day
 from grocer.system import grocer
 
@@ -133,29 +132,6 @@ async def under_load(load: Load) -> AsyncIterator[None]:
     assert load.failed == []
 
 
-def releases(folder: Path) -> Path:
-    """Two versions of Grocer's code side by side; the way to the one that is `current` is the answer."""
-    source = Path(package.__file__).parent
-    for name in ("now", "next"):
-        shutil.copytree(source, folder / name / "grocer", ignore=shutil.ignore_patterns("__pycache__"))
-    for file, changes in NEWER.items():
-        path = folder / "next" / "grocer" / file
-        code = path.read_text()
-        for before, after in changes:
-            assert code.count(before) == 1
-            code = code.replace(before, after)
-        path.write_text(code)
-    release(folder, "now")
-    return folder / "current"
-
-
-def release(folder: Path, name: str) -> None:
-    """Let a version be the current one from now on."""
-    growing = folder / "growing"
-    growing.symlink_to(folder / name, target_is_directory=True)
-    growing.replace(folder / "current")
-
-
 @asynccontextmanager
 async def card_processor(folder: Path) -> AsyncIterator[str]:
     """The card processor as a process of its own, as it is to two instances of payments; its address."""
@@ -204,7 +180,7 @@ async def test_a_rolling_restart_fails_no_request_nor_does_a_new_version_nor_the
 ) -> None:
     """None takes longer than two seconds either, and every order that was taken ends."""
     with own_folder("rolling") as folder:
-        current = releases(folder)
+        current = releases(folder, NEWER)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(current), os.environ.get("PYTHONPATH", "")]))
         async with card_processor(folder) as processor:
             monkeypatch.setenv("GROCER_CARD_PROCESSOR_URL", processor)
@@ -214,7 +190,7 @@ async def test_a_rolling_restart_fails_no_request_nor_does_a_new_version_nor_the
                 url = f"http://127.0.0.1:{settings.port}"
                 orders: list[str] = []
                 bodies = Bodies()
-                for version, channel in (("now", None), ("next", "web"), ("now", None)):
+                for version, channel in ((NOW, None), (NEXT, "web"), (NOW, None)):
                     release(folder, version)
                     load = Load(url, bodies)
                     async with under_load(load):

@@ -108,8 +108,13 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running(folder: Path, world: World, instances: Mapping[str, int]) -> AsyncIterator[Fleet]:
-    """A fleet that is up, with so many instances of services; all of it is gone afterwards."""
+async def running(
+    folder: Path, world: World, instances: Mapping[str, int], code: Path | None = None
+) -> AsyncIterator[Fleet]:
+    """A fleet that is up, with so many instances of services; all of it is gone afterwards.
+
+    Its processes begin with the Grocer in the folder `code`, where that is named.
+    """
     clocks = folder / "clocks"
     clocks.mkdir()
     postgres = PostgresServer(folder / "postgresql", world, port=free_port(), connections=300, settings={})
@@ -122,7 +127,7 @@ async def running(folder: Path, world: World, instances: Mapping[str, int]) -> A
             servers[name] = Behind(managed, server, await opened.enter_async_context(cuttable(server)))
         fleet = Fleet(folder, free_port(), servers, clocks, instances)
         await opened.enter_async_context(_processor(fleet))
-        await opened.enter_async_context(_host(fleet, postgres))
+        await opened.enter_async_context(_host(fleet, postgres, code))
         yield fleet
 
 
@@ -160,7 +165,7 @@ async def _processor(fleet: Fleet) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _host(fleet: Fleet, postgres: PostgresServer) -> AsyncIterator[None]:
+async def _host(fleet: Fleet, postgres: PostgresServer, code: Path | None) -> AsyncIterator[None]:
     way = fleet.servers
     url = postgres.url().replace(f":{postgres.port}/", f":{way['postgresql'].port}/")
     replicas = [
@@ -174,7 +179,9 @@ async def _host(fleet: Fleet, postgres: PostgresServer) -> AsyncIterator[None]:
         stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "clock"), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(Path(__file__).parent / "clock"), *([str(code)] if code else []), os.environ.get("PYTHONPATH", "")]
+            ),
             "CHAOS_CLOCK": str(fleet.clocks),
             "GROCER_CARD_PROCESSOR_URL": (fleet.folder / "processor").read_text(),
         },

@@ -11,7 +11,7 @@ import msgspec
 from grocer.kernel import CURRENCY, Money
 from grocer.payments.application.ports import CardProcessor
 
-__all__ = ["CardProcessorFailed", "connected"]
+__all__ = ["ANSWER_WITHIN_SECONDS", "FOUND_WITHIN_SECONDS", "CardProcessorFailed", "connected"]
 
 ANSWER_WITHIN_SECONDS = 5.0
 FOUND_WITHIN_SECONDS = 2.0
