@@ -250,7 +250,7 @@ async def test_what_the_broker_refuses_is_tried_again_and_nothing_is_lost(tmp_pa
             taken = await listener.until(5)
             await marks_at(store, clock, 5)
             assert not relay.health()
-    assert [message.seq for message in taken] == [1, 2, 3, 4, 5]
+    assert sorted(message.seq for message in taken) == [1, 2, 3, 4, 5]
 
 
 async def test_a_topic_that_nobody_takes_holds_no_other_up(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ async def test_a_topic_that_nobody_takes_holds_no_other_up(tmp_path: Path) -> No
 
 
 async def test_more_than_fits_into_memory_stays_in_the_outbox_until_there_is_room(tmp_path: Path) -> None:
-    """While a topic stands still only so many of its messages are in memory; all leave, each once and in order."""
+    """While a topic stands still only so many of its messages are in memory; all leave, each once, chains in order."""
     clock = HandClock()
     world = world_of(clock)
     broker, listener = await listening()
@@ -288,7 +288,7 @@ async def test_more_than_fits_into_memory_stays_in_the_outbox_until_there_is_roo
         await commit(store, world, published(EVENTS, "Order/1", count))
         taken = await listener.until(count + 1)
         await marks_at(store, clock, count + 1)
-    assert [message.seq for message in taken] == list(range(1, count + 2))
+    assert sorted(message.seq for message in taken) == list(range(1, count + 2))
     assert all(pairs == chained([seq for _, seq in pairs]) for pairs in links(taken).values())
 
 

@@ -36,6 +36,9 @@ ROOM_SHARE = 8
 """Of the room that is left, this part may be filled before it is counted again what waits, which takes the longer the
 more there is: a message may be for several consumers, and other instances take some in too."""
 
+FLOWS_A_TOPIC = 2
+"""How many batches of a topic are received beside each other, each of other partitions."""
+
 HOLE_SECONDS = 10.0
 """For how long a message may be missing before it is fetched from its producer, and told as a health state."""
 
@@ -53,7 +56,7 @@ _NEVER = {
     Obstacle.OTHER_HISTORY: "its producer's store is another one by now, restored or made anew",
 }
 
-_Flow = tuple[str, UUID, str]
+_Flow = tuple[str, UUID, str, int]
 
 
 class OtherTenants(ValueError):
@@ -491,4 +494,4 @@ def _without(effect: Effect, gone: Collection[int]) -> Effect:
 
 
 def _flow_of(chain: ChainId) -> _Flow:
-    return chain.source, chain.history, chain.topic
+    return chain.source, chain.history, chain.topic, chain.partition % FLOWS_A_TOPIC
