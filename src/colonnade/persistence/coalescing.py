@@ -41,7 +41,7 @@ class Coalescer:
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
-    async def commit(self, unit: Unit) -> Committed:
+    def commit(self, unit: Unit) -> "asyncio.Future[Committed]":
         """Commit `unit` with whatever else is waiting; raises `StoreClosed` after `close`."""
         if self._closed:
             raise StoreClosed
@@ -50,7 +50,7 @@ class Coalescer:
         if self._writing is None:
             # Begins when this turn of the loop is over, so that all who are about to commit go together
             self._writing = self._loop.create_task(self._write_waiting())
-        return await done
+        return done
 
     @property
     def is_writing(self) -> bool:

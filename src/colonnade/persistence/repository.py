@@ -10,7 +10,7 @@ from colonnade.domain.aggregate import AnyAggregate
 from colonnade.messages.codec import MessageCodec
 from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.store import Log
-from colonnade.persistence.work import work_at_hand
+from colonnade.persistence.work import Work, work_at_hand
 
 __all__ = ["AggregateCache", "EventSourcedRepository"]
 
@@ -53,35 +53,47 @@ class EventSourcedRepository(Generic[A]):
 
     async def find(self, id: UUID | str | int) -> A | None:
         """The aggregate, or None."""
-        return (await self.find_all((id,)))[0]
+        work = work_at_hand()
+        stream = self._kind.stream(id)
+        await work.begin_loading((stream,))
+        try:
+            if not self._is_at_hand(stream, work):
+                await self._load(((id, stream),), work.aggregates)
+        finally:
+            work.end_loading()
+        return self._known(stream, work)
 
     async def find_all(self, ids: Iterable[UUID | str | int]) -> list[A | None]:
         """The aggregates in the order of `ids`."""
         work = work_at_hand()
         named = [(id, self._kind.stream(id)) for id in ids]
-        async with work.loading:
-            await work.take(stream for _, stream in named)
-            missing = []
-            for id, stream in named:
-                if stream not in work.aggregates:
-                    aggregate = self._cache.take(stream)
-                    if aggregate is None:
-                        missing.append((id, stream))
-                    else:
-                        work.aggregates[stream] = aggregate
-                        work.remembered.add(stream)
+        await work.begin_loading([stream for _, stream in named])
+        try:
+            missing = [(id, stream) for id, stream in named if not self._is_at_hand(stream, work)]
             if missing:
                 await self._load(missing, work.aggregates)
-        found: list[A | None] = []
-        for _, stream in named:
-            aggregate = work.aggregates[stream]
-            found.append(cast(A, aggregate) if aggregate.version or aggregate.recorded else None)
-        return found
+        finally:
+            work.end_loading()
+        return [self._known(stream, work) for _, stream in named]
 
     def add(self, aggregate: A) -> None:
         """Take in a new aggregate."""
         id = cast(Any, aggregate).id  # AnyAggregate does not know the type of its identity
         work_at_hand().aggregates[self._kind.stream(id)] = aggregate
+
+    def _is_at_hand(self, stream: str, work: Work) -> bool:
+        if stream in work.aggregates:
+            return True
+        aggregate = self._cache.take(stream)
+        if aggregate is None:
+            return False
+        work.aggregates[stream] = aggregate
+        work.remembered.add(stream)
+        return True
+
+    def _known(self, stream: str, work: Work) -> A | None:
+        aggregate = work.aggregates[stream]
+        return cast(A, aggregate) if aggregate.version or aggregate.recorded else None
 
     async def _load(self, missing: Sequence[tuple[UUID | str | int, str]], into: dict[str, AnyAggregate]) -> None:
         codec = self._kind.snapshots

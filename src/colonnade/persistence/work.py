@@ -37,6 +37,8 @@ class Work:
     """
 
     __slots__ = (
+        "_is_loading",
+        "_loaded",
         "_queues",
         "aggregates",
         "busy",
@@ -44,7 +46,6 @@ class Work:
         "effects",
         "held",
         "later",
-        "loading",
         "over",
         "patient",
         "remembered",
@@ -57,8 +58,8 @@ class Work:
         self.held = [*held]
         # Kept beside being raised: a handler that catches all, or loads in a task group, hides the exception
         self.busy: StreamBusy | None = None
-        # A handler's tasks load one after the other, else two could load one stream twice, or take out of order
-        self.loading = asyncio.Lock()
+        self._is_loading = False
+        self._loaded: asyncio.Event | None = None
         self.aggregates: dict[str, AnyAggregate] = {}
         # The streams of those that were in memory already
         self.remembered: set[str] = set()
@@ -67,6 +68,30 @@ class Work:
         self.changed: set[str] = set()
         # Effects that need the key of the unit, which is known only when the handler has returned
         self.later: list[Callable[[str], Effect]] = []
+
+    async def begin_loading(self, streams: Iterable[str]) -> None:
+        """Take `streams` when no other task of the handler is loading; raises as `take` does.
+
+        One after the other, else two could load one stream twice, or take out of order. A lock would cost more than
+        all the rest of this where nobody waits.
+        """
+        while self._is_loading:
+            if self._loaded is None:
+                self._loaded = asyncio.Event()
+            await self._loaded.wait()
+        self._is_loading = True
+        try:
+            await self.take(streams)
+        except BaseException:
+            self.end_loading()
+            raise
+
+    def end_loading(self) -> None:
+        """Let the handler's other tasks load."""
+        self._is_loading = False
+        if self._loaded is not None:
+            self._loaded.set()
+            self._loaded = None
 
     async def take_all(self, streams: Iterable[str]) -> None:
         """Take `streams` in their sorted order, in which no two works can wait for each other."""

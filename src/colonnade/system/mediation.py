@@ -1,6 +1,6 @@
 """Messages to their handlers, of this service or of another one in the same process."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from colonnade.messages import Command, Message, Query
@@ -41,7 +41,7 @@ class MessageHandlers:
         self._handlers = handlers
         self._execution = execution
 
-    async def execute(
+    def execute(
         self,
         command: Command[R],
         context: Context,
@@ -49,10 +49,10 @@ class MessageHandlers:
         close: Callable[[Outcome[R]], Sequence[Effect]] | None = None,
         fence: Fence | None = None,
         on_refusal: Callable[[], Awaitable[None]] | None = None,
-    ) -> Outcome[R]:
+    ) -> Coroutine[Any, Any, Outcome[R]]:
         """Carry `command` out in a unit of work of its own."""
         handle = self._handlers[type(command)]
-        return await self._execution.run(
+        return self._execution.run(
             lambda: handle(command), context=context, base=base, close=close, fence=fence, on_refusal=on_refusal
         )
 
