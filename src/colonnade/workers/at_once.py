@@ -6,7 +6,7 @@ the way of that, the message goes into the inbox as ever, and the worker sees to
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import count
@@ -15,7 +15,17 @@ from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.correlation import current_context
 from colonnade.persistence.failures import LineBusy, MessageTooLarge, NotAtOnce, StoreConflict, WriteFailed
 from colonnade.persistence.store import Committed, DueMessage, Store
-from colonnade.persistence.unit import Deliver, Effect, HandledAtOnce, Incoming, Unit, Write, WriteMany, at_once
+from colonnade.persistence.unit import (
+    Deliver,
+    Effect,
+    Handled,
+    HandledAtOnce,
+    Incoming,
+    Unit,
+    Write,
+    WriteMany,
+    at_once,
+)
 from colonnade.workers.consumers import Consumer, context_of
 from colonnade.world import World
 
@@ -57,6 +67,8 @@ class AtHand:
         return self.brought_by.consumer, self.envelope.type
 
 
+_CONCERNED = frozenset({Handled, Deliver})
+
 UnitWith = Callable[[Collection[AtHand]], Unit]
 """Makes the unit that brings messages, given those of them that are done with it."""
 
@@ -91,8 +103,14 @@ class AtOnce:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def commit(self, unit: Unit) -> Committed:
+    def commit(self, unit: Unit) -> Awaitable[Committed]:
         """Commit a unit as the store does; raises `NotAtOnce` for that of a message whose time is over."""
+        # A look at the kinds, for most units have nothing to do with messages at once
+        if _CONCERNED.isdisjoint(map(type, unit.effects)):
+            return self._store.commit(unit)
+        return self._commit(unit)
+
+    async def _commit(self, unit: Unit) -> Committed:
         number = at_once(unit.effects)
         if number is None:
             messages = self.sent_by(unit)

@@ -213,19 +213,20 @@ class SqliteWriter:
             self._check_fence(unit.fence)
         checks = self._checks
         appended: dict[str, int] = {}
-        for of, effect in ((each, effect) for each in (unit, *unit.followers) for effect in each.effects):
-            if type(effect) is Append:
-                stream = effect.stream
-                actual = appended.get(stream) or self._version_of(stream)
-                if actual != effect.expected:
-                    raise VersionConflict(stream, effect.expected, actual)
-                appended[stream] = actual + len(effect.events)
-            elif type(effect) is Expect:
-                actual = self._version_of(effect.stream)
-                if actual != effect.version:
-                    raise VersionConflict(effect.stream, effect.version, actual)
-            elif (check := checks.get(type(effect))) is not None:
-                check(effect, of)
+        for each in (unit, *unit.followers):
+            for effect in each.effects:
+                if type(effect) is Append:
+                    stream = effect.stream
+                    actual = appended.get(stream) or self._version_of(stream)
+                    if actual != effect.expected:
+                        raise VersionConflict(stream, effect.expected, actual)
+                    appended[stream] = actual + len(effect.events)
+                elif type(effect) is Expect:
+                    actual = self._version_of(effect.stream)
+                    if actual != effect.version:
+                        raise VersionConflict(effect.stream, effect.version, actual)
+                elif (check := checks.get(type(effect))) is not None:
+                    check(effect, each)
 
     def _apply(self, unit: Unit) -> None:
         appliers = self._appliers
