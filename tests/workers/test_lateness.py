@@ -59,6 +59,15 @@ async def test_a_message_that_nobody_takes_is_told_when_it_is_old(tmp_path: Path
         assert await shop.told() is None
 
 
+async def test_a_message_in_a_line_of_others_is_told(tmp_path: Path) -> None:
+    """This instance handles no line, and tells what the others leave undone."""
+    async with watched(tmp_path) as shop:
+        shop.bench.worker.work_on([])
+        await shop.bench.put("a", "1")
+        shop.bench.clock.advance(LATE_SECONDS)
+        assert await shop.told() is not None
+
+
 async def test_a_message_that_is_tried_again_is_told_as_well(tmp_path: Path) -> None:
     """However far away its next try is."""
     async with watched(tmp_path) as shop:
