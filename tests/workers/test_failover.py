@@ -10,7 +10,8 @@ from colonnade.brokers.memory import MemoryBroker
 from colonnade.persistence.postgres import PostgresStore, open_postgres_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId, Handled, Publish
-from colonnade.workers.receiving import HOLE_SECONDS, Inbox
+from colonnade.workers.holes import HOLE_SECONDS
+from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import ChainEnd, Refetched, ends_of, from_outbox
 from colonnade.workers.relay import Relay
 from colonnade.workers.succession import Histories, histories_of

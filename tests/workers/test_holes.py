@@ -11,7 +11,7 @@ from colonnade.persistence.sqlite import SqliteStore
 from colonnade.persistence.sqlite.rows import SqliteInbox
 from colonnade.persistence.store import Chain
 from colonnade.persistence.unit import Handled, Park, Relayed
-from colonnade.workers.receiving import HOLE_SECONDS
+from colonnade.workers.holes import HOLE_SECONDS
 from colonnade.workers.refetching import Obstacle
 from tests.workers.door import EVENTS, Door, a_door, bodies, carried
 from tests.workers.hands import commit, delivered, opened, published

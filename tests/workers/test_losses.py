@@ -14,7 +14,7 @@ from colonnade.persistence.unit import ChainId, NoteLoss, Receive, Relayed
 from colonnade.system.admin.operations import OperationFailed, PassOverLost
 from colonnade.system.admin.perform import Administered, perform
 from colonnade.system.admin.reports import Finished
-from colonnade.workers.receiving import HOLE_SECONDS
+from colonnade.workers.holes import HOLE_SECONDS
 from colonnade.workers.refetching import Obstacle
 from tests.workers.door import EVENTS, HISTORY, Door, a_door, bodies, carried
 from tests.workers.hands import START_MICROS, commit, opened

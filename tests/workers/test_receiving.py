@@ -14,7 +14,7 @@ from colonnade.persistence.failures import StoreClosed
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.unit import ChainId
 from colonnade.workers.consumers import NOBODY
-from colonnade.workers.receiving import HOLE_SECONDS
+from colonnade.workers.holes import HOLE_SECONDS
 from colonnade.workers.succession import Histories
 from colonnade.world import datetime_of
 from tests.workers.door import EVENTS, HISTORY, PLACED, a_door, bodies, carried

@@ -9,7 +9,7 @@ import pytest
 from colonnade.observability.health import Severity
 from colonnade.persistence.store import Chain
 from colonnade.persistence.unit import ChainId, Publish, Relayed
-from colonnade.workers.receiving import HOLE_SECONDS
+from colonnade.workers.holes import HOLE_SECONDS
 from colonnade.workers.succession import ASK_SECONDS, Histories, ProducerAway
 from colonnade.world import real_world
 from tests.workers.door import EVENTS, HISTORY, Door, a_door, bodies, carried

@@ -17,7 +17,7 @@ from colonnade.brokers.nats import connect_to_nats
 from colonnade.messages.envelope import Envelope
 from colonnade.system.admin.evidence import read_evidence
 from colonnade.system.hosts.fleet.engines import LEASE_SECONDS
-from colonnade.workers import horizon, ownership, receiving, timers
+from colonnade.workers import holes, horizon, ownership, timers
 from colonnade.world import real_world
 from grocer.tests.chaos.fleet import Fleet, running
 from grocer.tests.releases import NEXT, release, releases
@@ -47,7 +47,7 @@ NAMED_WITHIN: Mapping[str, float] = {
     "payments.late": 60.0,
     "ordering.saga.FulfilOrder": 1.0,
     "catalog.unowned": LEASE_SECONDS + ownership.UNOWNED_SECONDS + ownership.LOOK_EVERY_SECONDS,
-    "inventory.hole": receiving.HOLE_SECONDS + 2.0,
+    "inventory.hole": holes.HOLE_SECONDS + 2.0,
     "ordering.relay.inventory.commands": 10.0,
 }
 """Seconds from the fault to the state, by the state's name."""

@@ -1,6 +1,6 @@
 """What a broker lost, fetched again from where it came."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from colonnade.brokers.broker import Carried
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId
 
-__all__ = ["ChainEnd", "Obstacle", "Refetched", "ends_of", "from_outbox"]
+__all__ = ["ChainEnd", "Obstacle", "Refetch", "Refetched", "ends_of", "from_outbox"]
 
 PAGE_ROWS = 256
 
@@ -52,6 +52,10 @@ class Refetched(msgspec.Struct, frozen=True):
     messages: Sequence[Carried] = ()
     obstacle: Obstacle | None = None
     pruned: int | None = None
+
+
+Refetch = Callable[[ChainId, int], Awaitable[Refetched]]
+"""Fetches from the producer of a chain what comes after a seq."""
 
 
 async def from_outbox(producer: Store, chain: ChainId, after: int, limit: int = PAGE_ROWS) -> Refetched:

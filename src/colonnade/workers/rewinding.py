@@ -1,11 +1,11 @@
 """A producer whose store was put back to an older copy of itself, and cannot tell: who has received more can."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from colonnade.observability.health import HealthBoard, HealthState, Severity
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.unit import ChainId
-from colonnade.workers.refetching import Obstacle, Refetched
+from colonnade.workers.refetching import Obstacle, Refetch
 
 __all__ = ["Rewinding"]
 
@@ -15,7 +15,7 @@ _log = get_logger()
 class Rewinding:
     """Asks a producer that says it has published less than has come here whether it knows the last message of those."""
 
-    def __init__(self, service: str, refetch: Callable[[ChainId, int], Awaitable[Refetched]]) -> None:
+    def __init__(self, service: str, refetch: Refetch) -> None:
         self._service = service
         self._refetch = refetch
         self._asked: dict[ChainId, int] = {}

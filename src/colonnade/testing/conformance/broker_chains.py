@@ -17,8 +17,9 @@ from colonnade.messages.envelope import Envelope
 from colonnade.persistence.sqlite import open_sqlite_store
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import ChainId, Effect, Handled, Publish, Unit
+from colonnade.workers.holes import HOLE_SECONDS
 from colonnade.workers.pruning import Pruning, Retention
-from colonnade.workers.receiving import HOLE_SECONDS, Inbox
+from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import ChainEnd, Refetched, ends_of, from_outbox
 from colonnade.workers.relay import Relay
 from colonnade.world import Clock, World, real_world
