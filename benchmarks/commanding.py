@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
 from itertools import count
 from uuid import UUID
 
@@ -48,6 +49,7 @@ async def measured(postgres: Postgres, command: Callable[[int], Awaitable[object
     return watch.of(operations)
 
 
+@cache
 def stream_id(number: int) -> UUID:
     """The identity of the aggregate whose stream has this number."""
     return UUID(int=number + 1)

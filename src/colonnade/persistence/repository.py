@@ -78,8 +78,11 @@ class EventSourcedRepository(Generic[A]):
 
     def add(self, aggregate: A) -> None:
         """Take in a new aggregate."""
+        aggregates = work_at_hand().aggregates
+        if len(aggregates) == 1 and next(iter(aggregates.values())) is aggregate:
+            return  # the one that was found, as a rule: its stream need not be named again
         id = cast(Any, aggregate).id  # AnyAggregate does not know the type of its identity
-        work_at_hand().aggregates[self._kind.stream(id)] = aggregate
+        aggregates[self._kind.stream(id)] = aggregate
 
     def _is_at_hand(self, stream: str, work: Work) -> bool:
         if stream in work.aggregates:
