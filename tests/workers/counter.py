@@ -41,9 +41,16 @@ class Clerk:
     """Effects to go with what is done for a key."""
     contexts: list[Context] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         """Handle one message."""
+        try:
+            await self._consume(due, envelope, context)
+        finally:
+            self.ended.set()
+
+    async def _consume(self, due: DueMessage, envelope: Envelope, context: Context) -> None:
         self.tried.append(bytes(envelope.data).decode().strip('"'))
         self.contexts.append(context)
         self.began.set()

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 from uuid import UUID
 
 import pytest
@@ -10,13 +11,20 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from colonnade.brokers.broker import Carried
-from colonnade.persistence.failures import VersionConflict
-from colonnade.persistence.unit import Append, NewEvent, Write
-from colonnade.workers.at_once import REST_SECONDS
+from colonnade.messages.codec import MessageCodec
+from colonnade.messages.envelope import Envelope
+from colonnade.messages.names import MessageNames
+from colonnade.observability.correlation import Context
+from colonnade.persistence.addresses import Routes
+from colonnade.persistence.failures import NotAtOnce, VersionConflict
+from colonnade.persistence.store import DueMessage
+from colonnade.persistence.unit import Append, Defer, NewEvent, Settle, Unit, Write
+from colonnade.workers.at_once import REMEMBERED, REST_SECONDS
+from colonnade.workers.commands import CommandConsumer
 from colonnade.world import datetime_of
 from tests.workers.bench import always, times
 from tests.workers.counter import WORK, Counter, a_counter, message
-from tests.workers.hands import START_MICROS, envelope
+from tests.workers.hands import START_MICROS, WITHIN_SECONDS, envelope
 
 
 def sold(seq: int, key: str, *, partition: int = 0, seconds_ago: float = 0.0) -> Carried:
@@ -139,6 +147,34 @@ async def test_a_unit_with_sql_is_committed_by_itself(tmp_path: Path) -> None:
         assert rows == [(2,)]
 
 
+async def test_what_is_left_open_is_there_for_who_settles_it(tmp_path: Path) -> None:
+    """A unit that leaves something open, or settles it, is committed before its messages are handled: they may look."""
+    async with a_counter(tmp_path) as counter:
+        await counter.do(Defer("order 7", "shop", "Saga|7|pay|do|1"), message("a", "1"))
+        await counter.do(Settle("order 7", "shop", "Saga|7|pay|do|1"), message("b", "2"))
+        assert counter.clerk.tried == []
+        assert await counter.store.inbox.unhandled() == 2
+
+
+@pytest.mark.parametrize(("asking", "not_after"), [("undo|1", None), ("again|1", None), ("do|2", None), ("do|1", 1)])
+async def test_a_step_is_done_at_once_when_it_is_asked_for_the_first_time(
+    tmp_path: Path, asking: str, not_after: int | None
+) -> None:
+    """What was done of it before may be done by the unit that asks again, or undoes it, and is not to be seen yet."""
+
+    async def never(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("it was carried out")
+
+    async with a_counter(tmp_path) as counter:
+        routes, codec = Routes("shop", {}, {}), MessageCodec(MessageNames())
+        consumer = CommandConsumer(never, counter.store, codec, routes, counter.world, never)
+        late = datetime_of(not_after) if not_after is not None else None
+        body = envelope("shop.Pay", replyto="shop", replykey=f"Saga|7|pay|{asking}", notafter=late)
+        due = DueMessage(-1, "handlers", "", "a", body, 0, START_MICROS, START_MICROS)
+        with pytest.raises(NotAtOnce):
+            await consumer.consume(due, Envelope.decode(body), Context(UUID(int=7)))
+
+
 async def test_who_loses_is_told_though_others_joined(tmp_path: Path) -> None:
     """The unit that brings messages loses by itself: nothing of it is kept, and nothing of theirs."""
     async with a_counter(tmp_path) as counter:
@@ -172,6 +208,33 @@ async def test_nothing_of_a_caller_that_is_cancelled_is_left_behind(tmp_path: Pa
         await counter.do(noted("Sale/2"))
         assert await counter.store.log.stream("Sale/1") == []
         assert await counter.done("a") == []
+
+
+async def test_who_does_a_message_of_a_caller_that_is_cancelled_is_cancelled_too(tmp_path: Path) -> None:
+    """It would go on for nothing, and hold its streams for as long as it takes."""
+    async with a_counter(tmp_path) as counter:
+        counter.clerk.gates["a"] = asyncio.Event()
+        doing = asyncio.ensure_future(counter.do(message("a", "1")))
+        await counter.clerk.until_tried()
+        doing.cancel()
+        await asyncio.wait([doing])
+        async with asyncio.timeout(WITHIN_SECONDS):
+            await counter.clerk.ended.wait()
+
+
+async def test_a_slow_kind_rests_however_many_lines_are_busy(tmp_path: Path) -> None:
+    """What is remembered of lines is forgotten when it is much, and a slow kind is not tried again for that."""
+    async with a_counter(tmp_path) as counter:
+        counter.at_once.open({WORK: counter.clerk, "quick": counter.clerk})
+        lines = [str(number) for number in range(REMEMBERED)]
+        waiting = [message(line, "0", "quick") for line in lines]
+        await counter.store.commit(Unit(counter.clock.micros(), UUID(int=3), effects=waiting))
+        counter.clerk.gates["a"] = asyncio.Event()
+        await counter.do(message("a", "slow"))
+        for line in lines:
+            await counter.do(message(line, "1", "quick"))
+        await counter.do(message("b", "slow too"))
+        assert "slow too" not in counter.clerk.tried
 
 
 async def test_what_a_broker_brings_is_done_before_it_is_acknowledged(tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ class Execution:
         unit = Unit(now, context.correlation_id, context.causation_id, context.principal, [*base], fence)
         if isinstance(outcome, Done):
             self._collect(work, unit, context)
+            work.announce()
         if self._shared and work.remembered:
             unit.effects.extend(_expected(work, refused=isinstance(outcome, Refused)))
         if close is not None:

@@ -1,7 +1,8 @@
 """Queues before streams: inside a process, commands on one aggregate wait for each other before they load it."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 
 __all__ = ["StreamQueues"]
 
@@ -11,6 +12,7 @@ class StreamQueues:
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._announced: Counter[str] = Counter()
 
     def try_take(self, stream: str) -> bool:
         """Take `stream` if nobody holds it."""
@@ -45,6 +47,21 @@ class StreamQueues:
                 turn.set_result(None)
                 return
         del self._waiting[stream]
+
+    def announce(self, streams: Iterable[str]) -> None:
+        """Tell that these are about to begin: somebody who does not hold them is committing their first events."""
+        self._announced.update(streams)
+
+    def retract(self, streams: Iterable[str]) -> None:
+        """It is decided whether they have begun."""
+        for stream in streams:
+            self._announced[stream] -= 1
+            if not self._announced[stream]:
+                del self._announced[stream]
+
+    def is_announced(self, stream: str) -> bool:
+        """Whether it is about to begin."""
+        return stream in self._announced
 
     def __len__(self) -> int:
         return len(self._waiting)

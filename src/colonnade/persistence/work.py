@@ -33,7 +33,8 @@ class NoWorkAtHand(RuntimeError):
 class Work:
     """One run of one handler. Streams that it took stay taken until it is released, after which it takes none.
 
-    One that is not `patient` waits for no stream that another holds.
+    One that is not `patient` waits for no stream that another holds, and takes none that another is about to begin: it
+    may be there for that one's sake.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Work:
         "_loaded",
         "_queues",
         "aggregates",
+        "begun",
         "busy",
         "changed",
         "effects",
@@ -56,6 +58,7 @@ class Work:
         self.patient = patient
         self.over = False
         self.held = [*held]
+        self.begun: list[str] = []
         # Kept beside being raised: a handler that catches all, or loads in a task group, hides the exception
         self.busy: StreamBusy | None = None
         self._is_loading = False
@@ -111,14 +114,23 @@ class Work:
             await self.take_all(set(wanted))
             return
         for stream in sorted(set(wanted)):
-            if not self._queues.try_take(stream):
+            if (not self.patient and self._queues.is_announced(stream)) or not self._queues.try_take(stream):
                 self.busy = StreamBusy(frozenset((*self.held, *wanted)))
                 raise self.busy
             self.held.append(stream)
 
+    def announce(self) -> None:
+        """Tell which streams its unit begins that it does not hold, as it added what it had not looked for."""
+        added = [stream for stream, each in self.aggregates.items() if each.recorded and stream not in self.held]
+        if added:
+            self._queues.announce(added)
+            self.begun = added
+
     def release(self) -> None:
         """Let the next in line have the streams."""
         self.over = True
+        self._queues.retract(self.begun)
+        self.begun = []
         for stream in self.held:
             self._queues.leave(stream)
         self.held.clear()
@@ -127,8 +139,10 @@ class Work:
         """End the work now, and let the next in line have the streams when `decided` is done."""
         self.over = True
         held, self.held = self.held, []
+        begun, self.begun = self.begun, []
 
         def leave(_: object) -> None:
+            self._queues.retract(begun)
             for stream in held:
                 self._queues.leave(stream)
 

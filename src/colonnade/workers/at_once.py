@@ -16,11 +16,13 @@ from colonnade.observability.correlation import current_context
 from colonnade.persistence.failures import LineBusy, MessageTooLarge, NotAtOnce, StoreConflict, WriteFailed
 from colonnade.persistence.store import Committed, DueMessage, Store
 from colonnade.persistence.unit import (
+    Defer,
     Deliver,
     Effect,
     Handled,
     HandledAtOnce,
     Incoming,
+    Settle,
     Unit,
     Write,
     WriteMany,
@@ -44,6 +46,7 @@ BUSY_SECONDS = 1.0
 """For how long a line in which something waited is taken to be so still."""
 
 REMEMBERED = 1_000
+"""Of how many lines it is remembered that they are busy."""
 
 JOINED = 64
 """The most messages in one commit: what follows from what follows has an end."""
@@ -69,6 +72,9 @@ class AtHand:
 
 _CONCERNED = frozenset({Handled, Deliver})
 
+_LOOKED_FOR = frozenset({Defer, Settle})
+"""What a unit changes that a handler reads in the store, where it must be first: whoever settles for one."""
+
 UnitWith = Callable[[Collection[AtHand]], Unit]
 """Makes the unit that brings messages, given those of them that are done with it."""
 
@@ -86,8 +92,9 @@ class AtOnce:
         self._numbers = count(1)
         self._doing: dict[int, _Doing] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._not_before: dict[tuple[str, str], float] = {}
-        """The monotonic second from which on a kind or a line may be tried again."""
+        # The monotonic second from which on a kind, or a line, may be tried again
+        self._resting: dict[tuple[str, str], float] = {}
+        self._busy: dict[tuple[str, str], float] = {}
         self._rest_seconds: dict[tuple[str, str], float] = {}
 
     def open(self, consumers: Mapping[str, Consumer], joined: Callable[[str], None] = lambda consumer: None) -> None:
@@ -138,7 +145,7 @@ class AtOnce:
     def sent_by(self, unit: Unit) -> list[AtHand]:
         """The messages to the service itself that could be done with `unit`."""
         sent = [effect for effect in unit.effects if type(effect) is Deliver and effect.lane == ""]
-        if not sent or not _may_be_joined(unit):
+        if not sent or not _may_be_joined(unit) or not _LOOKED_FOR.isdisjoint(map(type, unit.effects)):
             return []
         try:
             return [AtHand(effect, Envelope.decode(effect.envelope)) for effect in sent]
@@ -149,7 +156,7 @@ class AtOnce:
         """Begin to do a message, if that may be tried."""
         message, now = doing.message, self._world.clock.monotonic()
         consumer = self._consumers.get(message.brought_by.consumer)
-        if consumer is None or self._rests(message.kind, now) or self._rests(message.line, now):
+        if consumer is None or self._resting.get(message.kind, now) > now or self._busy.get(message.line, now) > now:
             return False
         number = next(self._numbers)
         self._doing[number] = doing
@@ -162,11 +169,11 @@ class AtOnce:
     def may_not(self, message: AtHand) -> None:
         """It did not join in time, or could not: let its kind rest."""
         kind, now = message.kind, self._world.clock.monotonic()
-        if not self._rests(kind, now):  # those that began together count once
+        if self._resting.get(kind, now) <= now:  # those that began together count once
             seconds = self._rest_seconds[kind] = min(
                 LONGEST_REST_SECONDS, 2 * self._rest_seconds.get(kind, REST_SECONDS / 2)
             )
-            self._not_before[kind] = now + seconds
+            self._resting[kind] = now + seconds
 
     def may(self, message: AtHand) -> None:
         """It joined in time."""
@@ -174,12 +181,9 @@ class AtOnce:
         self._joined(message.brought_by.consumer)
 
     def _is_busy(self, line: tuple[str, str]) -> None:
-        if len(self._not_before) >= REMEMBERED:
-            self._not_before.clear()
-        self._not_before[line] = self._world.clock.monotonic() + BUSY_SECONDS
-
-    def _rests(self, kind_or_line: tuple[str, str], now: float) -> bool:
-        return self._not_before.get(kind_or_line, now) > now
+        if len(self._busy) >= REMEMBERED:
+            self._busy.clear()
+        self._busy[line] = self._world.clock.monotonic() + BUSY_SECONDS
 
     async def _do(self, consumer: Consumer, number: int, message: AtHand) -> None:
         context = context_of(message.envelope, self._tenant)
@@ -284,12 +288,20 @@ class _Joint:
             async with asyncio.timeout(JOINING_SECONDS):
                 await self._complete.wait()
         except TimeoutError:
-            for doing in self.begun:
-                if doing.unit is None and doing.task is not None and not doing.task.done():
-                    self._at_once.may_not(doing.message)
-                    doing.task.cancel()
+            for doing in self._give_up():
+                self._at_once.may_not(doing.message)
+        except asyncio.CancelledError:
+            self._give_up()
+            raise
         finally:
             self._closed = True
+
+    def _give_up(self) -> list[_Doing]:
+        late = [each for each in self.begun if each.unit is None and each.task is not None and not each.task.done()]
+        for doing in late:
+            if doing.task is not None:
+                doing.task.cancel()
+        return late
 
     def joined(self) -> list[_Doing]:
         """Those whose units are to be committed."""

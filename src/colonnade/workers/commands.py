@@ -90,11 +90,13 @@ class CommandConsumer:
             await self._carry_out_unasked(envelope, context, handled)
             return
         asked = ReplyKey.parse(envelope.replykey)
-        if asked.undo:
-            await self._undo(asked, envelope, context, handled)
-        elif at_once([handled]) is not None and asked.number == 1 and not self._is_late(envelope):
+        if at_once([handled]) is not None:
+            if asked.undo or asked.number > 1 or self._is_late(envelope):
+                raise NotAtOnce  # what was done before may be in the very unit that brings it, and not be seen yet
             # As a rule it is new. Where it is not, its mark is there and the unit loses: then it is looked at
             await self._carry_out(asked.mark(self._asker(envelope)), envelope, context, handled, unseen=True)
+        elif asked.undo:
+            await self._undo(asked, envelope, context, handled)
         else:
             await self._do(asked, envelope, context, handled)
 
@@ -168,6 +170,8 @@ class CommandConsumer:
         try:
             await self.execute(self._command(envelope), context, (handled,), close, on_refusal=look if unseen else None)
         except _TooLate:
+            if unseen:
+                await look()
             await self._answer(envelope, context, [handled], Expired())
         except VersionConflict as conflict:
             if conflict.expected != 0:

@@ -212,6 +212,8 @@ class SqliteWriter:
         if unit.fence is not None:
             self._check_fence(unit.fence)
         checks = self._checks
+        if unit.followers:
+            _check_answered_once(unit)
         appended: dict[str, int] = {}
         for each in (unit, *unit.followers):
             for effect in each.effects:
@@ -324,6 +326,13 @@ class SqliteWriter:
 
 def _check_size(effect: Publish | Deliver | ArmTimer, unit: Unit) -> None:
     check_size(effect)
+
+
+def _check_answered_once(unit: Unit) -> None:
+    answers: dict[str, Answer] = {}
+    for effect in (effect for each in (unit, *unit.followers) for effect in each.effects):
+        if type(effect) is Answer and (before := answers.setdefault(effect.scope, effect)) is not effect:
+            raise AlreadyAnswered(effect.scope, StoredAnswer(before.fingerprint, before.response))
 
 
 def _joined(parts: Sequence[Written]) -> Written:

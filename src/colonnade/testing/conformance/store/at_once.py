@@ -6,9 +6,20 @@ from uuid import UUID
 
 import pytest
 
-from colonnade.persistence.failures import LineBusy, StoreConflict, VersionConflict
+from colonnade.persistence.failures import AlreadyAnswered, LineBusy, StoreConflict, VersionConflict
 from colonnade.persistence.store import Committed, Store
-from colonnade.persistence.unit import ChainId, Deliver, Handled, HandledAtOnce, Incoming, Park, Receive, Retry, Unit
+from colonnade.persistence.unit import (
+    Answer,
+    ChainId,
+    Deliver,
+    Handled,
+    HandledAtOnce,
+    Incoming,
+    Park,
+    Receive,
+    Retry,
+    Unit,
+)
 from colonnade.testing.conformance.store.database import FOR_EVER, NOW, StoreSuite, append, commit, unit
 
 __all__ = ["AtOnceSuite"]
@@ -70,6 +81,16 @@ class AtOnceSuite(StoreSuite):
         async with self.store() as store:
             await store.commit(_with(unit(append("Sale/1", 0)), unit(append("Sale/1", 1, "shop.Paid"))))
             assert [event.name for event in await store.log.stream("Sale/1")] == ["shop.Sold", "shop.Paid"]
+
+    async def test_a_unit_and_its_followers_answer_once(self) -> None:
+        """Two of them that give an answer of the same scope are two that would do the same: nothing of any is kept."""
+        async with self.store() as store:
+            follower = unit(append("Bill/1", 0), Answer("scope", b"undone", b"", FOR_EVER))
+            with pytest.raises(AlreadyAnswered) as raised:
+                await store.commit(_with(unit(append("Sale/1", 0), Answer("scope", b"done", b"", FOR_EVER)), follower))
+            assert raised.value.answer.fingerprint == b"done"
+            assert await store.answers("scope") == {}
+            assert await store.log.streams("Sale") == await store.log.streams("Bill") == []
 
     @pytest.mark.parametrize("stands", ["waits", "tried again", "parked"])
     async def test_a_message_is_not_done_before_those_in_its_line(self, stands: str) -> None:
