@@ -82,6 +82,7 @@ class Counter:
     worker: Worker
     inbox: Inbox
     commits: Commits
+    foreground: Foreground
     touched: list[Touched] = field(default_factory=list)
 
     async def do(self, *effects: Effect) -> None:
@@ -127,9 +128,10 @@ async def a_counter(
         return Refetched([each for each in produced if each.seq > after])
 
     async with opened(path, world) as store:
-        at_once = AtOnce(store, world)
+        foreground = Foreground()
+        at_once = AtOnce(store, world, foreground=foreground)
         clerk = Clerk(store, world, at_once)
-        behind = Worker("shop", store, {WORK: clerk}, world, Foreground(), at_once=at_once)
+        behind = Worker("shop", store, {WORK: clerk}, world, foreground, at_once=at_once)
         inbox = Inbox(
             "shop",
             store,
@@ -140,7 +142,7 @@ async def a_counter(
             at_once=at_once,
             all_lines=lambda: all_lines["all"],
         )
-        counter = Counter(store, world, clock, at_once, clerk, behind, inbox, Commits(store))
+        counter = Counter(store, world, clock, at_once, clerk, behind, inbox, Commits(store), foreground)
         store.watch(counter.touched.append)
         if worker:
             async with running(behind.run):

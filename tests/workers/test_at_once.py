@@ -17,7 +17,7 @@ from colonnade.messages.names import MessageNames
 from colonnade.observability.correlation import Context
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.failures import NotAtOnce, VersionConflict
-from colonnade.persistence.store import DueMessage
+from colonnade.persistence.store import DueMessage, Touched
 from colonnade.persistence.unit import Append, Defer, NewEvent, Settle, Unit, Write
 from colonnade.workers.at_once import REMEMBERED, REST_SECONDS
 from colonnade.workers.commands import CommandConsumer
@@ -261,6 +261,36 @@ async def test_what_came_early_goes_first(tmp_path: Path) -> None:
         await counter.inbox.receive([sold(1, "z"), sold(3, "a")])
         await counter.inbox.receive([sold(2, "b"), sold(4, "a")])
         await counter.until_done("a", "3", "4")
+
+
+async def test_a_request_waits_for_no_message(tmp_path: Path) -> None:
+    """What it sends to its own service is done behind it; what that sends is done at once again."""
+    async with a_counter(tmp_path, worker=True) as counter:
+        counter.clerk.sends["a"] = [message("b", "2")]
+        with counter.foreground.answering():
+            await counter.do(noted("Sale/1"), message("a", "1"))
+            assert counter.clerk.tried == []
+            await counter.until_done("b", "2")
+        assert counter.clerk.tried == ["1", "2"]
+        assert [each for each in counter.touched if each & Touched.INBOX] == counter.touched[:1]
+
+
+async def test_beside_requests_only_some_are_done_at_once(tmp_path: Path) -> None:
+    """What comes while others are being done goes into the inbox, where the worker lets requests pass."""
+    async with a_counter(tmp_path) as counter:
+        with counter.foreground.answering():
+            keys = ["a", "b", "c", "d"]
+            for key in keys:
+                counter.clerk.gates[key] = asyncio.Event()
+            first = asyncio.ensure_future(counter.inbox.receive([sold(seq, key) for seq, key in enumerate(keys, 1)]))
+            await counter.clerk.until_tried()
+            await counter.inbox.receive([sold(1, "e", partition=1)])
+            assert await counter.store.inbox.unhandled() == 1
+            for gate in counter.clerk.gates.values():
+                gate.set()
+            await first
+            await counter.inbox.receive([sold(2, "f", partition=1)])
+        assert [await counter.done(key) for key in "abcdef"] == [["1"], ["2"], ["3"], ["4"], [], ["2"]]
 
 
 async def test_instances_that_share_lines_leave_each_other_theirs(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ __all__ = ["Foreground"]
 
 
 class Foreground:
-    """How many requests are being answered in this process; work in the background lets them pass."""
+    """How many requests are being answered in this process; work in the background lets them pass.
 
-    __slots__ = ("requests",)
+    `beside` is how many messages are being done at once (`workers/at_once.py`) meanwhile.
+    """
+
+    __slots__ = ("beside", "requests")
 
     def __init__(self) -> None:
-        self.requests = 0
+        self.requests = self.beside = 0
 
     @contextmanager
     def answering(self) -> Iterator[None]:

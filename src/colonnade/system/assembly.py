@@ -123,7 +123,7 @@ class ServiceBuilder:
         # Another instance may have written since: a handler must not refuse by what was
         self._cache = AggregateCache(AGGREGATES_REMEMBERED)
         self._models = ReadModels(service.name, self._store, world)
-        self._at_once = AtOnce(self._store, world, self._tenant)
+        self._at_once = AtOnce(self._store, world, self._tenant, foreground)
         self._execution = Execution(
             self._store,
             codec,

@@ -6,13 +6,15 @@ the way of that, the message goes into the inbox as ever, and the worker sees to
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import count
+from typing import TypeVar
 
 from colonnade.messages.envelope import Envelope, MalformedEnvelope
 from colonnade.observability.correlation import current_context
+from colonnade.observability.foreground import Foreground
 from colonnade.persistence.failures import LineBusy, MessageTooLarge, NotAtOnce, StoreConflict, WriteFailed
 from colonnade.persistence.store import Committed, DueMessage, Store
 from colonnade.persistence.unit import (
@@ -48,6 +50,13 @@ BUSY_SECONDS = 1.0
 REMEMBERED = 1_000
 """Of how many lines it is remembered that they are busy."""
 
+BESIDE_REQUESTS = 4
+"""How many messages that come are done at once in a process while requests are being answered: a request takes several
+turns of the loop, and each is as long as all that is done in it."""
+
+FEW = 32
+"""More messages than these that come together are a backlog, whose messages are taken in and handled one by one."""
+
 JOINED = 64
 """The most messages in one commit: what follows from what follows has an end."""
 
@@ -75,6 +84,8 @@ _CONCERNED = frozenset({Handled, Deliver})
 _LOOKED_FOR = frozenset({Defer, Settle})
 """What a unit changes that a handler reads in the store, where it must be first: whoever settles for one."""
 
+M = TypeVar("M")
+
 UnitWith = Callable[[Collection[AtHand]], Unit]
 """Makes the unit that brings messages, given those of them that are done with it."""
 
@@ -82,7 +93,10 @@ UnitWith = Callable[[Collection[AtHand]], Unit]
 class AtOnce:
     """Commits the units of a service's handlers, and with them those of messages to their service."""
 
-    def __init__(self, store: Store, world: World, tenant: str | None = None) -> None:
+    def __init__(
+        self, store: Store, world: World, tenant: str | None = None, foreground: Foreground | None = None
+    ) -> None:
+        self._foreground = foreground or Foreground()
         self._store = store
         self._world = world
         self._tenant = tenant
@@ -120,7 +134,8 @@ class AtOnce:
     async def _commit(self, unit: Unit) -> Committed:
         number = at_once(unit.effects)
         if number is None:
-            messages = self.sent_by(unit)
+            # A request waits for no message
+            messages = self.sent_by(unit) if _is_of_message(unit) or not self._foreground.requests else ()
             if not messages:
                 return await self._store.commit(unit)
             return await self.commit_with(messages, lambda done: _relieved(unit, done))
@@ -136,11 +151,26 @@ class AtOnce:
             joint.begin(message, None)
         if not joint.begun:
             return await self._store.commit(unit_with(()))
+        begun = len(joint.begun)
+        self._foreground.beside += begun
         try:
             await joint.wait()
             return await self._committed(joint, unit_with)
         finally:
+            self._foreground.beside -= begun
             joint.dismiss(joint.begun)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be done at once, which requests that are being answered leave little of."""
+        return not self._foreground.requests or self._foreground.beside < BESIDE_REQUESTS
+
+    def portions(self, messages: Sequence[M]) -> Iterator[Sequence[M]]:
+        """What comes together, in parts that are done together: small ones while requests are being answered."""
+        beside_requests = self._foreground.requests and len(messages) <= FEW
+        step = BESIDE_REQUESTS if beside_requests else max(1, len(messages))
+        for start in range(0, len(messages), step):
+            yield messages[start : start + step]
 
     def sent_by(self, unit: Unit) -> list[AtHand]:
         """The messages to the service itself that could be done with `unit`."""
@@ -317,6 +347,10 @@ class _Joint:
                 if not doing.outcome.done():
                     doing.outcome.set_exception(NotAtOnce())
                     doing.outcome.exception()
+
+
+def _is_of_message(unit: Unit) -> bool:
+    return bool(unit.effects) and type(unit.effects[0]) is Handled
 
 
 def _may_be_joined(unit: Unit) -> bool:

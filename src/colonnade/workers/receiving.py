@@ -88,7 +88,9 @@ class Inbox:
             kept = [KeepAside(each.origin, each.reason, each.data) for each in unreadable]
             await self._store.commit(Unit(self._world.clock.micros(), self._world.ids.new(), effects=[*kept]))
             messages = [each for each in messages if isinstance(each, Carried)]
-        await self._receive(cast(Sequence[Carried], messages))
+        whole = cast(Sequence[Carried], messages)
+        for some in (whole,) if self._at_once is None else self._at_once.portions(whole):
+            await self._receive(some)
 
     async def tend(self) -> None:
         """Fetch what has been missing for too long, and see whether there is room again; to be called now and then."""
@@ -180,7 +182,7 @@ class Inbox:
                 self._world.clock.micros(), self._world.ids.new(), effects=[_without(each, gone) for each in effects]
             )
 
-        if self._at_once is None or not self._all_lines():
+        if self._at_once is None or not self._at_once.has_room or not self._all_lines():
             await self._store.commit(unit_with(()))
         else:
             await self._at_once.commit_with(at_hand, unit_with)
