@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from colonnade.persistence.failures import MissedRow
+from colonnade.persistence.failures import LineBusy, MissedRow
 from colonnade.persistence.store import Committed, DueMessage
 from colonnade.persistence.unit import (
     ChainId,
@@ -14,6 +14,7 @@ from colonnade.persistence.unit import (
     Discard,
     Effect,
     Handled,
+    HandledAtOnce,
     Incoming,
     Park,
     Receive,
@@ -38,7 +39,7 @@ WINDOW = 6
 
 
 class InboxMachine(StoreMachine):
-    """Sends, receives, handles and fails; looks at all that can be seen after each step."""
+    """Sends, receives, handles, at once or later, and fails; looks at all that can be seen after each step."""
 
     def __init__(self, suite: StoreSuite) -> None:
         super().__init__(suite)
@@ -92,6 +93,40 @@ class InboxMachine(StoreMachine):
         self.model.complete("chain", set(range(mark + 1)))
         self.early = {seq for seq in known if seq > mark}
         self.received = mark
+
+    @rule(line=st.tuples(CONSUMERS, KEYS), follows=st.tuples(CONSUMERS, KEYS))
+    def do_at_once(self, line: tuple[str, str], follows: tuple[str, str]) -> None:
+        """What the service writes to itself is done with the unit that writes it, and writes again."""
+        envelope = b"follows %d" % next(self.numbers)
+        if self.commit_at_once((*line, ""), HandledAtOnce(*line), Deliver(*follows, envelope)):
+            self.model.add((*follows, ""), envelope, self.now)
+
+    @precondition(lambda self: self.received + 1 not in self.early)
+    @rule(data=st.data(), follows=st.tuples(CONSUMERS, KEYS))
+    def receive_at_once(self, data: st.DataObject, follows: tuple[str, str]) -> None:
+        """The next message of the chain is done with the unit that moves its mark, and what came early is woken."""
+        seq = mark = self.received + 1
+        consumer, key, _ = self.sent.get(seq) or (data.draw(CONSUMERS), data.draw(KEYS), self.now)
+        while mark + 1 in self.early:
+            mark += 1
+        completed = [early for early in sorted(self.early) if early <= mark]
+        receive = Receive(CHAIN, self.received, mark, [], completed, [(consumer, key)])
+        envelope = b"follows %d" % next(self.numbers)
+        if self.commit_at_once((consumer, key, "chain"), receive, Deliver(*follows, envelope)):
+            self.sent.setdefault(seq, (consumer, key, self.now))
+            self.model.complete("chain", set(range(mark + 1)))
+            self.model.add((*follows, ""), envelope, self.now)
+            self.early -= set(completed)
+            self.received = mark
+
+    def commit_at_once(self, line: LineId, brings: Effect, follows: Effect) -> bool:
+        """Commit a message together with what does it; it loses, all of it, where any other is in its line."""
+        waits = any(id == line for id, _, _ in self.model.all())
+        together = unit(brings, time=self.now)
+        together.followers = [unit(follows, time=self.now)]
+        (result,) = self.commit_all([together])
+        assert isinstance(result, LineBusy if waits else Committed), result
+        return not waits
 
     @precondition(lambda self: self.at_hand())
     @rule(data=st.data())
