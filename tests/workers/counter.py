@@ -156,5 +156,16 @@ async def a_counter(
             await at_once.close()
 
 
+@asynccontextmanager
+async def beside(counter: Counter) -> AsyncIterator[AtOnce]:
+    """Another instance at work on the store of a counter."""
+    at_once = AtOnce(counter.store, counter.world)
+    clerk = Clerk(counter.store, counter.world, at_once)
+    worker = Worker("shop", counter.store, {WORK: clerk}, counter.world, Foreground(), at_once=at_once)
+    async with running(worker.run):
+        await asyncio.sleep(0)
+        yield at_once
+
+
 async def _no_ends() -> Sequence[ChainEnd]:
     return ()

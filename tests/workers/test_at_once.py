@@ -19,12 +19,14 @@ from colonnade.persistence.addresses import Routes
 from colonnade.persistence.failures import NotAtOnce, VersionConflict
 from colonnade.persistence.store import DueMessage, Touched
 from colonnade.persistence.unit import Append, Defer, NewEvent, Settle, Unit, Write
-from colonnade.workers.at_once import REMEMBERED, REST_SECONDS
+from colonnade.workers.at_once import REMEMBERED, REST_SECONDS, AtOnce
 from colonnade.workers.commands import CommandConsumer
 from colonnade.world import datetime_of
 from tests.workers.bench import always, times
-from tests.workers.counter import WORK, Counter, a_counter, message
+from tests.workers.counter import WORK, Counter, a_counter, beside, message
 from tests.workers.hands import START_MICROS, WITHIN_SECONDS, envelope
+
+KEYS = ("a", "b", "c")
 
 
 def sold(seq: int, key: str, *, partition: int = 0, seconds_ago: float = 0.0) -> Carried:
@@ -222,6 +224,18 @@ async def test_who_does_a_message_of_a_caller_that_is_cancelled_is_cancelled_too
             await counter.clerk.ended.wait()
 
 
+async def test_who_waits_for_a_message_goes_on_when_the_worker_ends(tmp_path: Path) -> None:
+    """Without it: it is in the inbox, and nobody is at it any more."""
+    async with a_counter(tmp_path) as counter:
+        counter.clerk.gates["a"] = asyncio.Event()
+        doing = asyncio.ensure_future(counter.do(noted("Sale/1"), message("a", "1"), message("b", "2")))
+        await counter.clerk.until_tried()
+        await counter.at_once.close()
+        await doing
+        assert counter.clerk.ended.is_set()
+        assert await counter.store.inbox.unhandled() + len(await counter.done("b")) == 2
+
+
 async def test_a_slow_kind_rests_however_many_lines_are_busy(tmp_path: Path) -> None:
     """What is remembered of lines is forgotten when it is much, and a slow kind is not tried again for that."""
     async with a_counter(tmp_path) as counter:
@@ -235,6 +249,21 @@ async def test_a_slow_kind_rests_however_many_lines_are_busy(tmp_path: Path) -> 
             await counter.do(message(line, "1", "quick"))
         await counter.do(message("b", "slow too"))
         assert "slow too" not in counter.clerk.tried
+
+
+async def test_a_kind_of_which_some_take_long_rests_longer_each_time(tmp_path: Path) -> None:
+    """Though others of it are done beside those: each time costs what those had done."""
+    async with a_counter(tmp_path) as counter:
+        counter.clerk.gates |= {"slow": asyncio.Event(), "slow too": asyncio.Event()}
+        await counter.do(message("slow", "1"), message("a", "1"))
+        counter.clock.advance(REST_SECONDS)
+        await counter.do(message("slow too", "1"), message("b", "1"))
+        counter.clock.advance(REST_SECONDS)
+        await counter.do(message("c", "1"))
+        assert [await counter.done(key) for key in "abc"] == [["1"], ["1"], []]
+        counter.clock.advance(REST_SECONDS)
+        await counter.do(message("d", "1"))
+        assert await counter.done("d") == ["1"]
 
 
 async def test_what_a_broker_brings_is_done_before_it_is_acknowledged(tmp_path: Path) -> None:
@@ -304,6 +333,31 @@ async def test_instances_that_share_lines_leave_each_other_theirs(tmp_path: Path
         assert await counter.done("b") == ["2"]
 
 
+@pytest.mark.parametrize("failing", [0, 3])
+async def test_instances_that_send_to_the_same_lines_keep_each_sender_s_order(tmp_path: Path, failing: int) -> None:
+    """Each message takes effect once, whether one instance does it at once or the other finds it in the inbox."""
+    async with a_counter(tmp_path, worker=True) as counter, beside(counter) as other:
+        for key in KEYS:
+            counter.clerk.faults[key] = times(failing, lambda: RuntimeError("not now"))
+
+        async def send(sender: int, at_once: AtOnce) -> None:
+            for number in range(15):
+                effects = [message(KEYS[number % 3], f"{sender} {number}")]
+                await at_once.commit(Unit(counter.clock.micros(), UUID(int=3), effects=effects))
+
+        async with asyncio.timeout(WITHIN_SECONDS):
+            await asyncio.gather(*(send(sender, (counter.at_once, other)[sender % 2]) for sender in range(4)))
+            while await counter.store.inbox.unhandled():
+                counter.clock.advance(600.0)
+                await counter.worker.look_again()
+                await asyncio.sleep(0.001)
+        for place, key in enumerate(KEYS):
+            done = await counter.done(key)
+            for sender in range(4):
+                said = [each for each in done if each.startswith(f"{sender} ")]
+                assert said == [f"{sender} {number}" for number in range(place, 15, 3)]
+
+
 async def test_where_nobody_works_nothing_is_done(tmp_path: Path) -> None:
     """Messages wait in the inbox before the worker begins, and after it has ended."""
     async with a_counter(tmp_path) as counter:
@@ -313,7 +367,6 @@ async def test_where_nobody_works_nothing_is_done(tmp_path: Path) -> None:
         assert counter.clerk.tried == []
 
 
-KEYS = ("a", "b", "c")
 FAILING = st.dictionaries(st.sampled_from(KEYS), st.integers(1, 3), max_size=2)
 
 

@@ -174,13 +174,19 @@ class AtOnce:
 
     def sent_by(self, unit: Unit) -> list[AtHand]:
         """The messages to the service itself that could be done with `unit`."""
-        sent = [effect for effect in unit.effects if type(effect) is Deliver and effect.lane == ""]
+        consumers = self._consumers
+        sent = [
+            each for each in unit.effects if type(each) is Deliver and each.lane == "" and each.consumer in consumers
+        ]
         if not sent or not _may_be_joined(unit) or not _LOOKED_FOR.isdisjoint(map(type, unit.effects)):
             return []
         try:
             return [AtHand(effect, Envelope.decode(effect.envelope)) for effect in sent]
         except MalformedEnvelope:  # the worker says so
             return []
+
+    def _may_do(self, effect: Deliver) -> bool:
+        return effect.lane == "" and effect.consumer in self._consumers
 
     def begin(self, doing: "_Doing") -> bool:
         """Begin to do a message, if that may be tried."""
@@ -206,8 +212,10 @@ class AtOnce:
             self._resting[kind] = now + seconds
 
     def may(self, message: AtHand) -> None:
-        """It joined in time."""
-        self._rest_seconds.pop(message.kind, None)
+        """It joined in time; that says little while others of its kind did not."""
+        now = self._world.clock.monotonic()
+        if self._resting.get(message.kind, now) <= now:
+            self._rest_seconds.pop(message.kind, None)
         self._joined(message.brought_by.consumer)
 
     def _is_busy(self, line: tuple[str, str]) -> None:
@@ -300,7 +308,6 @@ class _Joint:
             self.ended()
             raise NotAtOnce
         doing.unit = unit
-        self._at_once.may(doing.message)
         for message in self._at_once.sent_by(unit):
             self.begin(message, doing)
         self.ended()
@@ -325,6 +332,8 @@ class _Joint:
             raise
         finally:
             self._closed = True
+        for doing in self.joined():
+            self._at_once.may(doing.message)
 
     def _give_up(self) -> list[_Doing]:
         late = [each for each in self.begun if each.unit is None and each.task is not None and not each.task.done()]
