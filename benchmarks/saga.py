@@ -20,6 +20,7 @@ from colonnade.application import Plan, Repository, Saga, Step
 from colonnade.domain import Aggregate
 from colonnade.messages import Command, Event
 from colonnade.persistence import DataDirectory
+from colonnade.persistence.postgres.notices import ANSWER_SECONDS
 from colonnade.system import Service, System
 from colonnade.system.engines import Engines, embedded_engines
 from colonnade.system.hosts.collecting import spare_what_stays
@@ -144,6 +145,8 @@ async def measure(
                     await done
 
             await asyncio.gather(*(one() for _ in range(IN_FLIGHT)))
+            if server_seconds:
+                await asyncio.sleep(ANSWER_SECONDS)  # from then on it knows that it is alone, and notifies nobody
             spare_what_stays()  # as a host does
             watch, before = Stopwatch(), server_seconds() if server_seconds else 0.0
             with watch.running():
