@@ -17,9 +17,9 @@ from colonnade.messages.names import MessageNames
 from colonnade.observability.correlation import Context
 from colonnade.persistence.addresses import Routes
 from colonnade.persistence.failures import NotAtOnce, VersionConflict
-from colonnade.persistence.store import DueMessage, Touched
+from colonnade.persistence.store import Committed, DueMessage, Touched
 from colonnade.persistence.unit import Append, Defer, NewEvent, Settle, Unit, Write
-from colonnade.workers.at_once import REMEMBERED, REST_SECONDS, AtOnce
+from colonnade.workers.at_once import BUSY_LINES, JOINED, REMEMBERED, REST_SECONDS, AtOnce
 from colonnade.workers.commands import CommandConsumer
 from colonnade.world import datetime_of
 from tests.workers.bench import always, times
@@ -222,6 +222,26 @@ async def test_who_does_a_message_of_a_caller_that_is_cancelled_is_cancelled_too
         await asyncio.wait([doing])
         async with asyncio.timeout(WITHIN_SECONDS):
             await counter.clerk.ended.wait()
+
+
+async def test_many_busy_lines_are_not_found_out_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a commit that comes to nothing: after a few of them all messages go into the inbox."""
+    async with a_counter(tmp_path) as counter:
+        lines = [str(number) for number in range(JOINED)]
+        waiting = [message(line, "0") for line in lines]
+        await counter.store.commit(Unit(counter.clock.micros(), UUID(int=3), effects=waiting))
+        tries = 0
+        commit = counter.store.commit
+
+        async def counted(unit: Unit) -> Committed:
+            nonlocal tries
+            tries += 1
+            return await commit(unit)
+
+        monkeypatch.setattr(counter.store, "commit", counted)
+        await counter.do(*(message(line, "1") for line in lines))
+        assert tries <= BUSY_LINES + 2
+        assert await counter.store.inbox.unhandled() == 2 * JOINED
 
 
 async def test_who_waits_for_a_message_goes_on_when_the_worker_ends(tmp_path: Path) -> None:

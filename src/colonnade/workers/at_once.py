@@ -57,6 +57,10 @@ turns of the loop, and each is as long as all that is done in it."""
 FEW = 32
 """More messages than these that come together are a backlog, whose messages are taken in and handled one by one."""
 
+BUSY_LINES = 4
+"""With more busy lines than this among its messages, each of which takes a commit to be found, a unit is committed
+without any of them."""
+
 JOINED = 64
 """The most messages in one commit: what follows from what follows has an end."""
 
@@ -239,6 +243,7 @@ class AtOnce:
             doing.joint.ended()
 
     async def _committed(self, joint: "_Joint", unit_with: UnitWith) -> Committed:
+        busy_lines = 0
         while True:
             joined = joint.joined()
             done = {doing.message for doing in joined}
@@ -252,9 +257,11 @@ class AtOnce:
                     doing.outcome.cancel()
                 raise
             except LineBusy as busy:
+                busy_lines += 1
                 line = (busy.consumer, busy.key)
                 self._is_busy(line)
-                joint.dismiss([doing for doing in joined if doing.message.line == line] or joined)
+                in_line = [doing for doing in joined if doing.message.line == line]
+                joint.dismiss(in_line if in_line and busy_lines <= BUSY_LINES else joined)
             except (StoreConflict, WriteFailed, MessageTooLarge):
                 if not joined:
                     raise
