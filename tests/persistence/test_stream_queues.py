@@ -71,3 +71,14 @@ async def test_a_second_busy_stream_is_not_waited_for() -> None:
     async with asyncio.timeout(1):
         await taken
     assert again.held == ["a", "b"]
+
+
+def test_what_two_are_about_to_begin_is_so_until_both_are_decided() -> None:
+    """Who would look for it must not take it for not there before."""
+    queues = StreamQueues()
+    queues.announce(["a", "b"])
+    queues.announce(["a"])
+    queues.retract(["a", "b"])
+    assert (queues.is_announced("a"), queues.is_announced("b")) == (True, False)
+    queues.retract(["a"])
+    assert not queues.is_announced("a")

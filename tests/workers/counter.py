@@ -12,7 +12,7 @@ from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
 from colonnade.observability.foreground import Foreground
 from colonnade.persistence.sqlite import SqliteStore
-from colonnade.persistence.store import DueMessage, Touched
+from colonnade.persistence.store import DueMessage, Store, Touched
 from colonnade.persistence.unit import Append, Effect, Handled, NewEvent, Unit
 from colonnade.workers.at_once import AtOnce
 from colonnade.workers.receiving import Inbox
@@ -29,7 +29,7 @@ WORK = "work"
 class Clerk:
     """Records the data of messages in the log, with whatever else it is told to put into the unit."""
 
-    store: SqliteStore
+    store: Store
     world: World
     at_once: AtOnce
     holds: bool = True
@@ -59,7 +59,7 @@ class Clerk:
         if (fault := self.faults.get(due.key)) is not None and (error := fault()) is not None:
             raise error
         stream = f"Done/{due.key}"
-        version = len(await self.store.log.stream(stream))
+        version = len(await self.store.log.stream(stream, limit=1_000))
         event = NewEvent(self.world.ids.new(), "Done", 1, bytes(envelope.data))
         effects = [Handled(due.row), Append(stream, version, [event]), *self.sends.get(due.key, ())]
         await self.at_once.commit(Unit(self.world.clock.micros(), context.correlation_id, effects=effects))
