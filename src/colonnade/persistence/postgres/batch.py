@@ -42,7 +42,7 @@ __all__ = ["Batch"]
 # than that a stream has moved, and positions, which hold the horizon of readers, are drawn last.
 _FUNCTIONS: Mapping[str, int] = {
     "hold_leases": 3,
-    "keep_answers": 6,
+    "keep_answers": 1,
     "advance_checkpoints": 4,
     "handle_messages": 2,
     "retry_messages": 5,
@@ -59,7 +59,7 @@ _FUNCTIONS: Mapping[str, int] = {
     "mark_relayed": 3,
     "keep_snapshots": 4,
     "keep_aside": 4,
-    "arm_timers": 8,
+    "arm_timers": 1,
     "defer_replies": 3,
     "settle_replies": 3,
     "expect_free_lines": 3,
@@ -313,14 +313,15 @@ class Batch:
             kept = ("deliver", message.consumer, message.key, message.lane, None, message.envelope)
         else:
             kept = ("publish", message.topic, message.key, "", message.id, message.envelope)
-        self._row("arm_timers", effect.name, effect.due, *kept)
+        self._row("arm_timers", (effect.name, effect.due, *kept))
         self.touched |= _TIMERS
 
     def _disarm(self, effect: DisarmTimer, unit: Unit, number: int) -> None:
         self._row("disarm_timers", number, effect.name, effect.due)
 
     def _answer(self, effect: Answer, unit: Unit, number: int) -> None:
-        self._row("keep_answers", number, effect.scope, effect.fingerprint, effect.response, effect.expires, unit.time)
+        answer = (number, effect.scope, effect.fingerprint, effect.response, effect.expires, unit.time)
+        self._row("keep_answers", answer)
 
     def _forget(self, effect: Forget, unit: Unit, number: int) -> None:
         self._row("forget_answers", effect.scope)

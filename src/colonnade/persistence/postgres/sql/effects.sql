@@ -66,24 +66,25 @@ BEGIN
     RETURN before;
 END $$;
 
-CREATE FUNCTION keep_answers(
-    before bigint[], units integer[], scopes text[], fingerprints bytea[], responses bytea[], ends bigint[], times bigint[]
-) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE TYPE new_answer AS (
+    unit integer, scope text COLLATE "C", fingerprint bytea, response bytea, expires bigint, time bigint
+);
+
+CREATE FUNCTION keep_answers(before bigint[], given new_answer[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     kept text[];
 BEGIN
-    DELETE FROM answers a USING unnest(scopes, times) AS g (scope, time) WHERE a.scope = g.scope AND a.expires <= g.time;
+    DELETE FROM answers a USING unnest(given) g WHERE a.scope = g.scope AND a.expires <= g.time;
     WITH added AS (
-        INSERT INTO answers AS a
-        SELECT * FROM unnest(scopes, fingerprints, responses, ends) AS g (scope, fingerprint, response, expires)
+        INSERT INTO answers AS a SELECT g.scope, g.fingerprint, g.response, g.expires FROM unnest(given) g
         ORDER BY g.scope ON CONFLICT (scope) DO NOTHING RETURNING a.scope
     )
     SELECT array_agg(d.scope) INTO kept FROM added d;
-    IF coalesce(cardinality(kept), 0) < cardinality(scopes) THEN
+    IF coalesce(cardinality(kept), 0) < cardinality(given) THEN
         PERFORM lose('CLANS', (
             SELECT json_agg(json_build_array(g.unit, g.scope, encode(a.fingerprint, 'hex'), encode(a.response, 'hex')))
-            FROM unnest(units, scopes) AS g (unit, scope) JOIN answers a ON a.scope = g.scope
-            WHERE g.scope <> ALL (coalesce(kept, '{}'))
+            FROM unnest(given) g JOIN answers a ON a.scope = g.scope WHERE g.scope <> ALL (coalesce(kept, '{}'))
         ));
     END IF;
     RETURN before;
@@ -146,14 +147,10 @@ BEGIN
     RETURN before;
 END $$;
 
-CREATE FUNCTION arm_timers(
-    before bigint[], names text[], dues bigint[], kinds text[], targets text[], keys text[], lanes text[], ids uuid[],
-    envelopes bytea[]
-) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION arm_timers(before bigint[], armed timers[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO timers
-    SELECT * FROM unnest(names, dues, kinds, targets, keys, lanes, ids, envelopes)
-        AS g (name, due, kind, target, key, lane, id, envelope) ORDER BY g.name
+    INSERT INTO timers SELECT g.* FROM unnest(armed) g ORDER BY g.name
     ON CONFLICT (name) DO UPDATE SET due = excluded.due, kind = excluded.kind, target = excluded.target,
         key = excluded.key, lane = excluded.lane, id = excluded.id, envelope = excluded.envelope;
     RETURN before;
