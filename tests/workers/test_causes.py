@@ -1,5 +1,6 @@
 """A message that is done at once sees what the unit that sent it has done, as it did when it waited in the inbox."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +82,37 @@ async def test_what_a_command_begins_is_there_for_the_message_that_it_sends(tmp_
             await _until_greeted(store, number)
 
 
+async def test_a_caller_that_is_cancelled_at_any_step_leaves_all_or_nothing(tmp_path: Path) -> None:
+    """Its unit and its messages take effect together or later, or none of them; no stream is left held."""
+    service = Service("bank", handlers=[OpenHandler, GreetHandler])
+    async with running_system(System("bank", [service]), tmp_path) as running:
+        store = running.runtime.services["bank"].store
+        steps = range(60)
+        for step in steps:
+            opening = asyncio.ensure_future(running.execute(Open(10 * step, 1)))
+            for _ in range(step):
+                await asyncio.sleep(0)
+            opening.cancel()
+            await asyncio.wait([opening])
+        await running.execute(Open(-1, 0))  # what was on its way before it is decided
+        begun = 0
+        for step in steps:
+            if not await _names(store, 10 * step):
+                await running.execute(Open(10 * step, 1))
+                begun += 1
+            for number in (10 * step, 10 * step + 1):
+                await _until_greeted(store, number)
+                await running.execute(Greet(number))
+                assert await _names(store, number) == ["bank.Opened", "bank.Greeted", "bank.Greeted"]
+        assert 0 < begun < len(steps)
+
+
 async def _until_greeted(store: Store, number: int) -> None:
     async def is_greeted() -> bool:
-        return [event.name for event in await store.log.stream(f"Account/{number}")] == ["bank.Opened", "bank.Greeted"]
+        return await _names(store, number) == ["bank.Opened", "bank.Greeted"]
 
     await Commits(store).until(is_greeted)
+
+
+async def _names(store: Store, number: int) -> list[str]:
+    return [event.name for event in await store.log.stream(f"Account/{number}")]
