@@ -189,9 +189,6 @@ class AtOnce:
         except MalformedEnvelope:  # the worker says so
             return []
 
-    def _may_do(self, effect: Deliver) -> bool:
-        return effect.lane == "" and effect.consumer in self._consumers
-
     def begin(self, doing: "_Doing") -> bool:
         """Begin to do a message, if that may be tried."""
         message, now = doing.message, self._world.clock.monotonic()
