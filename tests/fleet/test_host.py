@@ -11,6 +11,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from colonnade.system.admin.evidence import open_to_read
+from colonnade.system.admin.operations import ScaleService
+from colonnade.system.admin.reports import Finished
+from colonnade.system.admin.socket import ask_host
 from colonnade.system.hosts.data_directory import DataDirectoryInUse
 from colonnade.system.hosts.fleet.host import FleetSettings
 from colonnade.system.hosts.fleet.managed import State
@@ -48,6 +51,21 @@ async def test_a_fleet_starts_takes_orders_survives_kills_and_leaves_nothing() -
             pids = [managed.runnable.child.pid for managed in fleet.host.running]
         assert not [pid for pid in pids if pid is not None and psutil.pid_exists(pid)]
         assert {managed.state for managed in fleet.host.running} == {State.STOPPED}
+
+
+async def test_an_instance_starts_while_its_database_does() -> None:
+    """Asked for the moment after the server was killed: its process waits until that is back."""
+    with own_folder("fleet") as folder:
+        async with running(FleetSettings(TARGET, folder, port=free_port())) as fleet:
+            server = fleet.managed("postgresql")
+            pid = server.runnable.child.pid
+            assert pid is not None
+            scaling = asyncio.create_task(asyncio.to_thread(lambda: list(ask_host(folder, ScaleService("baking", 2)))))
+            await fleet.until(lambda: any(managed.name == "baking-2" for managed in fleet.host.running))
+            os.kill(pid, signal.SIGKILL)
+            assert isinstance((await scaling)[-1], Finished)
+            await fleet.until(back(server, pid))
+            await stocked(folder, [await fleet.bake()])
 
 
 async def test_servers_that_are_there_are_used(

@@ -15,6 +15,7 @@ __all__ = [
     "NotParked",
     "OutcomeUnknown",
     "QueryFailed",
+    "StoreAway",
     "StoreClosed",
     "StoreConflict",
     "StoreFailed",
@@ -148,6 +149,10 @@ class StoreFailed(Exception):
 
     def __str__(self) -> str:
         return f"The store {self.store} failed: {self.reason}."
+
+
+class StoreAway(StoreFailed):
+    """The database cannot be reached now: it is away, or starting. It may be there a moment later."""
 
 
 class OutcomeUnknown(StoreFailed):

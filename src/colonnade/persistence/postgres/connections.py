@@ -12,8 +12,8 @@ from uuid import UUID
 
 import asyncpg
 
-from colonnade.persistence.failures import StoreClosed, StoreFailed
-from colonnade.persistence.postgres.failures import DRIVER_ERRORS
+from colonnade.persistence.failures import StoreAway, StoreClosed, StoreFailed
+from colonnade.persistence.postgres.failures import AWAY, DRIVER_ERRORS
 from colonnade.persistence.postgres.slow import SLOW_SECONDS, SlowStatements, TimedConnection
 from colonnade.world import Clock, uuid_of
 
@@ -178,7 +178,8 @@ class Link:
                 )
                 await self._admitted(connection)
             except DRIVER_ERRORS as error:
-                raise StoreFailed(self._name, f"{type(error).__name__}: {error}") from error
+                kind = StoreAway if isinstance(error, AWAY) else StoreFailed
+                raise kind(self._name, f"{type(error).__name__}: {error}") from error
             self._connection = connection
         return connection
 

@@ -25,13 +25,16 @@ from colonnade.persistence.failures import (
 )
 from colonnade.persistence.unit import ChainId
 
-__all__ = ["DRIVER_ERRORS", "Broken", "Busy", "Lost", "Overtaken", "query_failure", "write_failure"]
+__all__ = ["AWAY", "DRIVER_ERRORS", "Broken", "Busy", "Lost", "Overtaken", "query_failure", "write_failure"]
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, TypeError, TimeoutError)
 """What a statement raises: the server, the driver, the connection, or a value that cannot be put on the wire."""
 
 # Where two transactions meet that add the same version of a stream
 _STREAMS = ("events", "events_by_stream")
+AWAY = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError)
+"""What who connects meets while the server is away or starting."""
+
 # Serialization failure, deadlock, lock not available
 _BUSY = frozenset({"40001", "40P01", "55P03"})
 # Data, integrity, syntax or access rule, feature, limits of a program, what a trigger of the user's raises

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from colonnade.observability.health import Health
 from colonnade.observability.logs import get_logger
+from colonnade.persistence.failures import StoreAway
 from colonnade.system.hosts.fleet.engines import FleetEngines, fleet_engines
 from colonnade.system.hosts.fleet.internal import Internal
 from colonnade.system.hosts.fleet.settings import ServiceSettings
@@ -23,6 +24,11 @@ __all__ = ["run_service"]
 LOOK_SECONDS = 0.5
 """How often a process looks whether it must end."""
 
+AWAY_SECONDS = 15.0
+"""For how long a process that starts waits for its database."""
+
+AGAIN_SECONDS = 0.5
+
 _log = get_logger()
 
 
@@ -30,7 +36,16 @@ async def run_service(system: System, settings: ServiceSettings, world: World) -
     """Serve until a signal says to stop; raises what the engines and building the system raise."""
     stop = Stop(world.clock, lambda: _log.info("stopping"))
     with stop.signals(), bound(settings.host, settings.port) as listener:
-        await _service(system, settings, world, stop, listener)
+        deadline = world.clock.monotonic() + AWAY_SECONDS
+        while True:
+            try:
+                await _service(system, settings, world, stop, listener)
+                break
+            except StoreAway as away:  # it may be starting, as this process is; once that is ready, others see to it
+                if world.clock.monotonic() >= deadline:
+                    raise
+                _log.warning("store away", store=away.store, cause=away.reason)
+                await stop.unless(asyncio.ensure_future(world.sleep(AGAIN_SECONDS)))
     _log.info("stopped")
 
 
