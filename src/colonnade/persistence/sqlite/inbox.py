@@ -1,5 +1,6 @@
 """The inbox's rows and the heads of its lines, as the writer changes them."""
 
+from collections.abc import Collection
 from typing import Any, cast
 from uuid import UUID
 
@@ -86,15 +87,16 @@ class InboxWriter:
         known = self._chains.get(chain)
         return known[1] if known is not None else 0
 
-    def is_free(self, consumer: str, key: str, chain: ChainId | None = None) -> bool:
-        """Whether nothing waits in a line, of a chain or of messages of one's own."""
+    def is_free(self, consumer: str, key: str, chain: ChainId | None = None, handled: Collection[int] = ()) -> bool:
+        """Whether nothing waits in a line, of a chain or of messages of one's own, but what is `handled` just now."""
         id = OWN_CHAINS[""]
         if chain is not None:
             if (known := self._chains.get(chain)) is None:
                 return True
             id = known[0]
-        sql = "SELECT 1 FROM inbox WHERE consumer = ? AND key = ? AND chain = ?"
-        return self._run(sql, (consumer, key, id)).get is None
+        sql = "SELECT row FROM inbox WHERE consumer = ? AND key = ? AND chain = ? LIMIT ?"
+        rows = self._run(sql, (consumer, key, id, len(handled) + 1)).fetchall()
+        return all(row in handled for (row,) in rows)
 
     def deliver(self, effect: Deliver, now: int) -> None:
         """Put a message of the service to itself at the end of its line."""

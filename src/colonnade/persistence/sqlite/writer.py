@@ -281,7 +281,8 @@ class SqliteWriter:
                 raise LineBusy(consumer, key)
 
     def _check_free(self, effect: HandledAtOnce, unit: Unit) -> None:
-        if not self.inbox.is_free(effect.consumer, effect.key):
+        handled = [each.row for each in unit.effects if type(each) is Handled]
+        if not self.inbox.is_free(effect.consumer, effect.key, handled=handled):
             raise LineBusy(effect.consumer, effect.key)
 
     def _check_hole(self, effect: PassOver, unit: Unit) -> None:

@@ -113,6 +113,19 @@ class AtOnceSuite(StoreSuite):
                 await commit(store, HandledAtOnce(TILL, "a"), append("Bill/1", 0))
                 assert await store.log.streams("Bill") == ["Bill/1"]
 
+    async def test_a_message_is_done_at_once_with_the_one_before_it(self) -> None:
+        """The unit that handles the last message of a line may send it another, unless there is one between them."""
+        async with self.store() as store:
+            await commit(store, Deliver(TILL, "a", b"first"), Deliver(TILL, "a", b"second"))
+            (first,) = await store.inbox.due(FOR_EVER, 1, consumer=TILL)
+            with pytest.raises(LineBusy):
+                await commit(store, Handled(first.row), HandledAtOnce(TILL, "a"), append("Bill/1", 0))
+            await commit(store, Handled(first.row))
+            (second,) = await store.inbox.due(FOR_EVER, 1, consumer=TILL)
+            await commit(store, Handled(second.row), HandledAtOnce(TILL, "a"), append("Bill/1", 0))
+            assert await store.log.streams("Bill") == ["Bill/1"]
+            assert await store.inbox.unhandled() == 0
+
     async def test_a_line_is_one_consumer_s_and_one_key_s(self) -> None:
         """Those of others, of other lanes and of chains are none of its business."""
         async with self.store() as store:
