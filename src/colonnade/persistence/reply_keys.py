@@ -14,6 +14,10 @@ class Direction(StrEnum):
     AGAIN = "again"
 
 
+# Calling the class takes as long as the rest of parsing
+_DIRECTIONS = {direction.value: direction for direction in Direction}
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyKey:
     """Which asking of which step of which saga a command is: `number` counts from 1 how often it was asked for.
@@ -56,4 +60,7 @@ class ReplyKey:
         """The key that `text` is, in which a step's id may hold any sign; raises `ValueError`."""
         consumer, key, rest = text.split("|", 2)
         step, direction, number = rest.rsplit("|", 2)
-        return cls(consumer, key, step, Direction(direction), int(number))
+        known = _DIRECTIONS.get(direction)
+        if known is None:
+            raise ValueError(f"{direction!r} is no direction of a step.")
+        return cls(consumer, key, step, known, int(number))
