@@ -66,8 +66,27 @@ class Script:
                 await self.began.wait()
 
 
+class DoneInTheLog:
+    """Whose consumers record what they do: each effect is in the log as often as it was committed."""
+
+    store: SqliteStore
+    commits: Commits
+
+    async def done(self, key: str) -> list[str]:
+        """What was done for a key, in order; each effect is in the log as often as it was committed."""
+        return [event.data.decode().strip('"') for event in await self.store.log.stream(f"Done/{key}")]
+
+    async def until_done(self, key: str, *says: str) -> None:
+        """Wait until exactly this was done."""
+
+        async def is_done() -> bool:
+            return await self.done(key) == list(says)
+
+        await self.commits.until(is_done)
+
+
 @dataclass
-class Bench:
+class Bench(DoneInTheLog):
     """A store with a worker on it."""
 
     store: SqliteStore
@@ -87,18 +106,6 @@ class Bench:
         """Put messages at the end of a line."""
         messages = [delivered(consumer, key, f'"{said}"'.encode(), lane) for said in says]
         await commit(self.store, self.world, *messages)
-
-    async def done(self, key: str) -> list[str]:
-        """What was done for a key, in order; each effect is in the log as often as it was committed."""
-        return [event.data.decode().strip('"') for event in await self.store.log.stream(f"Done/{key}")]
-
-    async def until_done(self, key: str, *says: str) -> None:
-        """Wait until exactly this was done."""
-
-        async def is_done() -> bool:
-            return await self.done(key) == list(says)
-
-        await self.commits.until(is_done)
 
     async def parked(self, count: int) -> list[ParkedMessage]:
         """Wait until so many are parked."""

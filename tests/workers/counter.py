@@ -19,7 +19,7 @@ from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import ChainEnd, Refetched
 from colonnade.workers.worker import Worker
 from colonnade.world import World
-from tests.workers.bench import Fault
+from tests.workers.bench import DoneInTheLog, Fault
 from tests.workers.hands import WITHIN_SECONDS, Commits, HandClock, delivered, opened, running, world_of
 
 WORK = "work"
@@ -71,7 +71,7 @@ class Clerk:
 
 
 @dataclass
-class Counter:
+class Counter(DoneInTheLog):
     """Everything at the counter."""
 
     store: SqliteStore
@@ -88,18 +88,6 @@ class Counter:
     async def do(self, *effects: Effect) -> None:
         """Commit effects as a command's handler does."""
         await self.at_once.commit(Unit(self.clock.micros(), UUID(int=3), effects=[*effects]))
-
-    async def done(self, key: str) -> list[str]:
-        """What was done for a key, in order; each effect is in the log as often as it was committed."""
-        return [event.data.decode().strip('"') for event in await self.store.log.stream(f"Done/{key}")]
-
-    async def until_done(self, key: str, *says: str) -> None:
-        """Wait until exactly this was done."""
-
-        async def is_done() -> bool:
-            return await self.done(key) == list(says)
-
-        await self.commits.until(is_done)
 
     @property
     def was_in_the_inbox(self) -> bool:

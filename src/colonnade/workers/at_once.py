@@ -31,6 +31,7 @@ from colonnade.persistence.unit import (
     at_once,
 )
 from colonnade.workers.consumers import Consumer, context_of
+from colonnade.workers.places import BESIDE_REQUESTS
 from colonnade.world import World
 
 __all__ = ["AtHand", "AtOnce"]
@@ -49,10 +50,6 @@ BUSY_SECONDS = 1.0
 
 REMEMBERED = 1_000
 """Of how many lines it is remembered that they are busy."""
-
-BESIDE_REQUESTS = 4
-"""How many messages that come are done at once in a process while requests are being answered: a request takes several
-turns of the loop, and each is as long as all that is done in it."""
 
 FEW = 32
 """More messages than these that come together are a backlog, whose messages are taken in and handled one by one."""
@@ -90,8 +87,8 @@ _LOOKED_FOR = frozenset({Defer, Settle})
 
 M = TypeVar("M")
 
-UnitWith = Callable[[Collection[AtHand]], Unit]
-"""Makes the unit that brings messages, given those of them that are done with it."""
+UnitWith = Callable[[Collection[int]], Unit]
+"""Makes the unit that brings messages, given the ids of the effects whose messages are done with it."""
 
 
 class AtOnce:
@@ -243,7 +240,7 @@ class AtOnce:
         busy_lines = 0
         while True:
             joined = joint.joined()
-            done = {doing.message for doing in joined}
+            done = {id(doing.message.brought_by) for doing in joined}
             unit = unit_with(done)
             unit.followers = [_relieved(doing.unit, done, itself=True) for doing in joined if doing.unit is not None]
             try:
@@ -371,11 +368,10 @@ def _may_be_joined(unit: Unit) -> bool:
     return unit.fence is None and not any(type(effect) is Write or type(effect) is WriteMany for effect in unit.effects)
 
 
-def _relieved(unit: Unit, done: Collection[AtHand], *, itself: bool = False) -> Unit:
+def _relieved(unit: Unit, done: Collection[int], *, itself: bool = False) -> Unit:
     """`unit` without what brings messages that are done, and without its own mark where it is done at once `itself`."""
-    relieved = {id(message.brought_by) for message in done}
     effects: list[Effect] = [
-        HandledAtOnce(effect.consumer, effect.key) if type(effect) is Deliver and id(effect) in relieved else effect
+        HandledAtOnce(effect.consumer, effect.key) if type(effect) is Deliver and id(effect) in done else effect
         for effect in (unit.effects[1:] if itself else unit.effects)
     ]
     return Unit(unit.time, unit.correlation_id, unit.causation_id, unit.principal, effects, unit.fence)

@@ -10,7 +10,7 @@ from colonnade.workers.consumers import Consumer
 from colonnade.workers.pace import BURST, Pace
 from colonnade.world import Clock
 
-__all__ = ["FOR_NEW", "FRESH_MICROSECONDS", "IN_FLIGHT", "AtWork", "Places"]
+__all__ = ["BESIDE_REQUESTS", "FOR_NEW", "FRESH_MICROSECONDS", "IN_FLIGHT", "AtWork", "Places"]
 
 IN_FLIGHT = 32
 """How many messages of one consumer are handled at the same time: one that waits for the outside stops no other."""
@@ -30,7 +30,8 @@ waited behind that at its producer."""
 
 BESIDE_REQUESTS = 4
 """How many messages of one consumer are begun together while requests are being answered, and no others before they are
-done: a turn of the loop takes as long as all that is at work in it, and a request takes some six turns."""
+done: a turn of the loop takes as long as all that is at work in it, and a request takes some six turns. As many are
+done at once (`at_once.py`) in a process meanwhile."""
 
 YOUNG_SECONDS = 0.05
 """A message that has been at work for longer waits for the outside, and holds up no request."""

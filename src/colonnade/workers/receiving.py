@@ -176,10 +176,9 @@ class Inbox:
         return min([first.prev, *(message.prev for message in earlier.messages)])
 
     async def _commit(self, effects: Sequence[Effect], at_hand: Sequence[AtHand]) -> None:
-        def unit_with(done: Collection[AtHand]) -> Unit:
-            gone = {id(message.brought_by) for message in done}
+        def unit_with(done: Collection[int]) -> Unit:
             return Unit(
-                self._world.clock.micros(), self._world.ids.new(), effects=[_without(each, gone) for each in effects]
+                self._world.clock.micros(), self._world.ids.new(), effects=[_without(each, done) for each in effects]
             )
 
         if self._at_once is None or not self._at_once.has_room or not self._all_lines():
@@ -188,10 +187,10 @@ class Inbox:
             await self._at_once.commit_with(at_hand, unit_with)
 
 
-def _without(effect: Effect, gone: Collection[int]) -> Effect:
+def _without(effect: Effect, done: Collection[int]) -> Effect:
     """`effect` that does not take in the messages which are done."""
-    if type(effect) is not Receive or not gone:
+    if type(effect) is not Receive or not done:
         return effect
-    kept = [each for each in effect.messages if id(each) not in gone]
-    lines = [(each.consumer, each.key) for each in effect.messages if id(each) in gone]
+    kept = [each for each in effect.messages if id(each) not in done]
+    lines = [(each.consumer, each.key) for each in effect.messages if id(each) in done]
     return Receive(effect.chain, effect.expected, effect.received, kept, effect.completed, lines)

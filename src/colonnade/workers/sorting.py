@@ -56,6 +56,7 @@ class Sorting:
         rows: list[Incoming] = []
         later: set[tuple[str, str]] = set()
         """The lines in which one waits for others, and none may go before it."""
+        fresh_since = self._clock.micros() - FRESH_MICROSECONDS
         before = state.received
         changed = state.received in state.early
         completed = state.follow()
@@ -70,7 +71,7 @@ class Sorting:
             incoming, envelope = self._rows(message, ready, found.aside)
             rows.extend(incoming)
             lines = [(row.consumer, row.key) for row in incoming]
-            if ready and envelope is not None and self._is_fresh(envelope):
+            if ready and envelope is not None and incoming and incoming[0].sent_at >= fresh_since:
                 found.at_hand.extend(
                     AtHand(row, envelope) for row, line in zip(incoming, lines, strict=True) if line not in later
                 )
@@ -109,9 +110,6 @@ class Sorting:
             for consumer, key in consumers
         ]
         return rows, envelope
-
-    def _is_fresh(self, envelope: Envelope) -> bool:
-        return micros_of(envelope.time) >= self._clock.micros() - FRESH_MICROSECONDS
 
     def _consumers(self, message: Carried, envelope: Envelope) -> list[tuple[str, str]]:
         if envelope.tenant != self._tenant:
