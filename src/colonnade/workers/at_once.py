@@ -159,7 +159,7 @@ class AtOnce:
             return await self._committed(joint, unit_with)
         finally:
             self._foreground.beside -= begun
-            joint.dismiss(joint.begun)
+            joint.end()
 
     @property
     def has_room(self) -> bool:
@@ -357,6 +357,11 @@ class _Joint:
                 if not doing.outcome.done():
                     doing.outcome.set_exception(NotAtOnce())
                     doing.outcome.exception()
+
+    def end(self) -> None:
+        """Commit whoever has not been by itself, and let go of all: in a circle they would wait for the collector."""
+        self.dismiss(self.begun)
+        self.begun = []
 
 
 def _is_of_message(unit: Unit) -> bool:
