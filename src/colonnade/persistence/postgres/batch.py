@@ -6,7 +6,7 @@ from typing import Any
 
 from colonnade.persistence.own_chains import OWN_CHAINS
 from colonnade.persistence.partitions import partition_of
-from colonnade.persistence.store import Touched
+from colonnade.persistence.store import OutboxRow, Touched
 from colonnade.persistence.unit import (
     Advance,
     Answer,
@@ -97,52 +97,26 @@ class Batch:
         self._columns: dict[str, list[Any]] = {}
         self._units = 0
         self._last_event: list[int | None] = []
+        self._published: list[Publish] = []
         self.touched = 0
         """What it adds to, as a number: joining flags takes a microsecond."""
         self.drawn = 0
         """How many positions it draws."""
         self.rows = 0
         """How many rows it adds to the inbox."""
-        self._appliers: Mapping[type[Any], Callable[[Any, Unit, int], None]] = {
-            Append: self._append,
-            Expect: self._expect,
-            Publish: self._publish,
-            Deliver: self._deliver,
-            Handled: self._handled,
-            HandledAtOnce: self._handled_at_once,
-            Retry: self._retry,
-            Park: self._park,
-            Unpark: self._unpark,
-            Discard: self._discard,
-            Receive: self._receive,
-            Succeed: self._succeed,
-            NoteLoss: self._note_loss,
-            PassOver: self._pass_over,
-            Relayed: self._relayed,
-            KeepAside: self._keep_aside,
-            ArmTimer: self._arm,
-            DisarmTimer: self._disarm,
-            Answer: self._answer,
-            Forget: self._forget,
-            Snapshot: self._snapshot,
-            Advance: self._advance,
-            Defer: self._defer,
-            Settle: self._settle,
-        }
 
     def add(self, unit: Unit) -> None:
         """Add all effects of a unit but its SQL; its place in the batch is how many came before."""
         number = self._begin(unit)
-        appliers = self._appliers
         for each in (unit, *unit.followers):
             for effect in each.effects:
-                apply = appliers.get(type(effect))
+                apply = _APPLIERS.get(type(effect))
                 if apply is not None:  # SQL is run by itself
-                    apply(effect, each, number)
+                    apply(self, effect, each, number)
 
     def add_effect(self, effect: Any, unit: Unit) -> None:
         """Add one effect of a unit, and nothing else of it."""
-        self._appliers[type(effect)](effect, unit, self._begin(None))
+        _APPLIERS[type(effect)](self, effect, unit, self._begin(None))
 
     def _begin(self, unit: Unit | None) -> int:
         number = self._units
@@ -165,7 +139,7 @@ class Batch:
         return not self._columns
 
     def statement(self, lock_milliseconds: int, mark: tuple[bytes, int] | None = None) -> tuple[str, list[Any]]:
-        """The statement and its arguments; it returns positions for `position_of`.
+        """The statement and its arguments; it returns what it draws: for the events, then for the messages.
 
         `mark` is the writer, and the number of the batch, where this is all of it.
         """
@@ -181,12 +155,26 @@ class Batch:
         first, second = Batch(self._schema, self._partitions), Batch(self._schema, self._partitions)
         first._columns = {name: columns for name, columns in self._columns.items() if name not in _DRAWING}
         second._columns = {name: columns for name, columns in self._columns.items() if name in _DRAWING}
+        second._published, second.drawn = self._published, self.drawn
         return first, second
 
     def position_of(self, number: int, drawn: Sequence[int]) -> int:
         """The position of a unit's last event, or of the log's end when it has none."""
         place = self._last_event[number]
-        return drawn[-1 if place is None else place]
+        if place is None:
+            place = self.drawn - len(self._published) - 1  # the last event's, or the log's end behind all that is drawn
+        return drawn[place]
+
+    def outbox_rows(self, drawn: Sequence[int]) -> list[OutboxRow]:
+        """Its messages as they lie in the outbox."""
+        if not self._published:
+            return []
+        (rows,) = self._columns["publish_messages"]
+        seqs = drawn[self.drawn - len(rows) : self.drawn]
+        return [
+            OutboxRow(seq, row[0], row[1], row[2], effect.id, effect.envelope)
+            for seq, row, effect in zip(seqs, rows, self._published, strict=True)
+        ]
 
     def _of(self, name: str) -> list[Any]:
         columns = self._columns.get(name)
@@ -219,6 +207,7 @@ class Batch:
         partition = partition_of(effect.key, self._partitions)
         (rows,) = self._of("publish_messages")
         rows.append((effect.topic, partition, effect.key, effect.id.bytes, effect.envelope, unit.time))
+        self._published.append(effect)
         self.drawn += 1
         self.touched |= _OUTBOX
 
@@ -343,6 +332,34 @@ class Batch:
         for column, value in zip(self._of(name), values, strict=True):
             column.append(value)
 
+
+# Not in each batch: that would be a circle, which waits for the collector
+_APPLIERS: Mapping[type[Any], Callable[[Batch, Any, Unit, int], None]] = {
+    Append: Batch._append,
+    Expect: Batch._expect,
+    Publish: Batch._publish,
+    Deliver: Batch._deliver,
+    Handled: Batch._handled,
+    HandledAtOnce: Batch._handled_at_once,
+    Retry: Batch._retry,
+    Park: Batch._park,
+    Unpark: Batch._unpark,
+    Discard: Batch._discard,
+    Receive: Batch._receive,
+    Succeed: Batch._succeed,
+    NoteLoss: Batch._note_loss,
+    PassOver: Batch._pass_over,
+    Relayed: Batch._relayed,
+    KeepAside: Batch._keep_aside,
+    ArmTimer: Batch._arm,
+    DisarmTimer: Batch._disarm,
+    Answer: Batch._answer,
+    Forget: Batch._forget,
+    Snapshot: Batch._snapshot,
+    Advance: Batch._advance,
+    Defer: Batch._defer,
+    Settle: Batch._settle,
+}
 
 _EVENTS, _OUTBOX, _INBOX = Touched.EVENTS.value, Touched.OUTBOX.value, Touched.INBOX.value
 _TIMERS, _CHECKPOINTS = Touched.TIMERS.value, Touched.CHECKPOINTS.value

@@ -7,6 +7,7 @@ from colonnade.persistence.failures import StoredAnswer
 from colonnade.persistence.own_chains import LANES
 from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
+from colonnade.persistence.postgres.tail import Tail
 from colonnade.persistence.postgres.together import Together
 from colonnade.persistence.store import (
     OLDEST_LOOKS_AT,
@@ -271,15 +272,26 @@ class PostgresInbox:
 class PostgresOutbox:
     """The messages on their way out."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, tail: Tail) -> None:
         self._pages = pages
+        self._tail = tail
         row = "seq, topic, partition, key, id, envelope"
-        self._pending = pages.on(f"SELECT {row} FROM {{s}}.pending_messages($1, $2)")
+        self._pending = pages.on("SELECT * FROM {s}.pending_messages($1, $2)")
         self._of_chain = pages.on(f"SELECT {row} FROM {{s}}.messages_of_chain($1, $2, $3, $4)")
 
     async def pending(self, after: int, limit: int) -> list[OutboxRow]:
         """Up to `limit` messages whose seq is above `after`, in order, under the horizon."""
-        return [OutboxRow(*row) for row in await self._pages.all(self._pending, after, limit)]
+        if known := self._tail.after(after, limit):
+            return known
+        look = self._tail.begin_look()
+        rows = await self._pages.all(self._pending, after, limit)
+        (reached, held, last, *_) = rows[-1]
+        if last is None:
+            rows = []
+        elif len(rows) == limit:
+            reached, held = last, False
+        self._tail.end_look(look, reached, held=held)
+        return [OutboxRow(*row) for _, _, *row in rows]
 
     async def relayed(self) -> dict[tuple[str, int], int]:
         """How far each topic's partition has reached the broker."""

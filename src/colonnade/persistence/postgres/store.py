@@ -33,6 +33,7 @@ from colonnade.persistence.postgres.rows import (
 )
 from colonnade.persistence.postgres.schema import Identity, forget_writers, identify, make
 from colonnade.persistence.postgres.slow import SLOW_SECONDS
+from colonnade.persistence.postgres.tail import Tail
 from colonnade.persistence.postgres.versions import OWN_LINE, PostgresVersions, version_of
 from colonnade.persistence.postgres.writer import Drawn, PostgresWriter
 from colonnade.persistence.store import Committed, Deferral, Touched
@@ -44,6 +45,7 @@ __all__ = ["PostgresStore", "open_postgres_store"]
 Rows = list[tuple[Any, ...]]
 
 _WITH_SQL = frozenset({Write, WriteMany})
+_DRAWN = Touched.EVENTS | Touched.OUTBOX
 
 
 async def open_postgres_store(
@@ -142,7 +144,8 @@ class PostgresStore:
         self._listener = None if shares else listener
         pages = self._pages = Pages(connections, schema)
         self.log = PostgresLog(pages, self._is_writing)
-        self.outbox = PostgresOutbox(pages)
+        tail = self._tail = Tail()
+        self.outbox = PostgresOutbox(pages, tail)
         self.inbox = PostgresInbox(pages)
         self.timers = PostgresTimers(pages)
         self.losses = PostgresLosses(pages)
@@ -159,13 +162,13 @@ class PostgresStore:
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
         writers = [
-            PostgresWriter(link, self.name, schema, self.partitions, drawn, world.ids.new(), world)
+            PostgresWriter(link, self.name, schema, self.partitions, drawn, tail, world.ids.new(), world)
             for link in connections.writers
         ]
         self._defining = writers[-1]
         own = [writer.id.bytes for writer in writers]
         self._notices = Notices(
-            listener, schema, connections, pages, drawn, own, world, self._notify, instance, present
+            listener, schema, connections, pages, drawn, own, world, self._added_by_others, instance, present
         )
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
 
@@ -205,7 +208,14 @@ class PostgresStore:
         self._notify(touched)
         self._notices.committed(touched)
 
+    def _added_by_others(self, touched: Touched) -> None:
+        if touched & _DRAWN:
+            self._tail.forget()
+        self._notify(touched)
+
     def _notify(self, touched: Touched) -> None:
+        if touched & _DRAWN and self._tail.is_held:
+            touched |= Touched.OUTBOX  # it may be what messages were held by
         for listener in self._listeners:
             try:
                 listener(touched)

@@ -11,6 +11,7 @@ from colonnade.persistence.postgres.connections import Connection, Link, roll_ba
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, Broken, Busy, Lost, Overtaken, write_failure
 from colonnade.persistence.postgres.histories import HistoryEnded
 from colonnade.persistence.postgres.sealing import Candidate, candidate, seal
+from colonnade.persistence.postgres.tail import Tail
 from colonnade.persistence.sizes import check_size
 from colonnade.persistence.store import Committed, Touched
 from colonnade.persistence.unit import Unit, Write, WriteMany
@@ -54,13 +55,22 @@ class PostgresWriter:
     """Seals units that do not meet into a batch. One that loses or is refused harms no other."""
 
     def __init__(
-        self, link: Link, store: str, schema: str, partitions: int, drawn: Drawn, id: UUID, world: World
+        self,
+        link: Link,
+        store: str,
+        schema: str,
+        partitions: int,
+        drawn: Drawn,
+        tail: Tail,
+        id: UUID,
+        world: World,
     ) -> None:
         self._link = link
         self._store = store
         self._schema = schema
         self._partitions = partitions
         self._drawn = drawn
+        self._tail = tail
         self.id = id
         self._world = world
         self._number = 0
@@ -170,8 +180,13 @@ class PostgresWriter:
                 if end is None:
                     self._drawn.take_back(batch)
                     raise Broken(self._store, _told(error)) from error
-                drawn = [end] * (batch.drawn + 1)
+                return [end] * (batch.drawn + 1)
+        self._committed(batch, drawn)
         return drawn
+
+    def _committed(self, batch: Batch, drawn: Sequence[int]) -> None:
+        if batch.drawn and self._tail.is_collecting:
+            self._tail.add(drawn[: batch.drawn], batch.outbox_rows(drawn))
 
     async def define(self, statements: Sequence[str]) -> None:
         """Run statements that change tables, all or none; raises `WriteFailed`, `StoreFailed`."""
@@ -190,11 +205,12 @@ class PostgresWriter:
 
     async def _apart(self, one: Candidate, batch: Batch) -> int:
         position = 0
+        drew: list[tuple[Batch, Sequence[int]]] = []
 
         async def run(connection: Connection) -> None:
             nonlocal position
             steps = self._in_order if one.in_order else self._around_sql
-            position = await steps(connection, one.unit, batch)
+            position = await steps(connection, one.unit, batch, drew)
 
         async with self._link.held() as connection:
             try:
@@ -204,6 +220,8 @@ class PostgresWriter:
             except BaseException:
                 self._drawn.take_back(batch)
                 raise
+        for each, drawn in drew:
+            self._committed(each, drawn)
         return position
 
     async def _in_transaction(
@@ -247,7 +265,9 @@ class PostgresWriter:
                 self._number = number + 1  # which the database has taken for the sake of refusing that one
                 return end
 
-    async def _around_sql(self, connection: Connection, unit: Unit, batch: Batch) -> int:
+    async def _around_sql(
+        self, connection: Connection, unit: Unit, batch: Batch, drew: list[tuple[Batch, Sequence[int]]]
+    ) -> int:
         batch.add(unit)
         self._drawn.add(batch)
         checks, draws = batch.split()
@@ -257,9 +277,12 @@ class PostgresWriter:
                 await _write(connection, effect)
         if not draws.is_empty:
             drawn = await _called(connection, draws)
+            drew.append((draws, drawn))
         return batch.position_of(0, drawn)
 
-    async def _in_order(self, connection: Connection, unit: Unit, batch: Batch) -> int:
+    async def _in_order(
+        self, connection: Connection, unit: Unit, batch: Batch, drew: list[tuple[Batch, Sequence[int]]]
+    ) -> int:
         drawn: Sequence[int] = ()
         position: int | None = None
         if unit.fence is not None:
@@ -276,6 +299,7 @@ class PostgresWriter:
             batch.drawn += step.drawn
             batch.rows += step.rows
             drawn = await _called(connection, step)
+            drew.append((step, drawn))
             position = drawn[-1]
             batch.touched |= step.touched
         return position if position is not None else drawn[-1]

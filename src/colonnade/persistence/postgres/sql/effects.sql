@@ -43,11 +43,11 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The answer of a unit that adds no event.
+-- The answer of a unit that adds no event, behind what its messages have drawn.
 CREATE FUNCTION newest_position(before bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    RETURN ARRAY[(SELECT coalesce(max(e.position), 0) FROM events e)];
+    RETURN before || (SELECT coalesce(max(e.position), 0) FROM events e);
 END $$;
 
 -- An owner that was overtaken commits nothing, and nobody overtakes before this has committed.

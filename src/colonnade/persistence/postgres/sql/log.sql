@@ -90,12 +90,21 @@ BEGIN
     RETURN (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.position <= reached);
 END $$;
 
-CREATE FUNCTION pending_messages(after bigint, wanted integer) RETURNS SETOF outbox
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+-- Beside them, in one row at least: up to where everything is decided, and whether more had been drawn by then.
+CREATE FUNCTION pending_messages(
+    after bigint, wanted integer,
+    OUT reached bigint, OUT held boolean, OUT seq bigint, OUT topic text, OUT partition integer, OUT key text, OUT id uuid,
+    OUT envelope bytea
+) RETURNS SETOF record LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    reached bigint := horizon();
+    drawn bigint := last_position();
 BEGIN
-    RETURN QUERY SELECT o.* FROM outbox o WHERE o.seq > after AND o.seq <= reached ORDER BY o.seq LIMIT wanted;
+    reached := lowest_held(drawn);
+    RETURN QUERY SELECT pending_messages.reached, pending_messages.reached < drawn, page.*
+        FROM (SELECT) one LEFT JOIN LATERAL (
+            SELECT o.seq, o.topic, o.partition, o.key, o.id, o.envelope FROM outbox o
+            WHERE o.seq > after AND o.seq <= pending_messages.reached ORDER BY o.seq LIMIT wanted
+        ) page ON true;
 END $$;
 
 CREATE FUNCTION messages_of_chain(of_topic text, of_partition integer, after bigint, wanted integer)
@@ -226,5 +235,5 @@ BEGIN
     INSERT INTO outbox
     SELECT drawn[g.place], g.topic, g.partition, g.key, g.id, g.envelope, g.time
     FROM unnest(published) WITH ORDINALITY AS g (topic, partition, key, id, envelope, time, place);
-    RETURN before;
+    RETURN before || drawn;
 END $$;
