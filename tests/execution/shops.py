@@ -16,6 +16,7 @@ from colonnade.persistence.kinds import AggregateKind
 from colonnade.persistence.repository import AggregateCache, EventSourcedRepository
 from colonnade.persistence.store import Store
 from colonnade.persistence.unit import Answer, Append, NewEvent, Unit
+from colonnade.workers.at_once import AtOnce
 from colonnade.world import World, real_world
 
 __all__ = ["FOR_EVER", "WORLD", "Shop", "SoldOut", "Stock", "answer", "elsewhere"]
@@ -60,14 +61,25 @@ class Stock(Aggregate[Reserved, str]):
 class Shop:
     """One instance of a service: an execution and a repository of stocks, on a store that others may share."""
 
-    def __init__(self, store: Store, world: World = WORLD, *, shared: bool = False) -> None:
+    def __init__(
+        self, store: Store, world: World = WORLD, *, shared: bool = False, at_once: AtOnce | None = None
+    ) -> None:
         names = MessageNames()
         names.bind("shop", [Reserved], {})
         codec = MessageCodec(names)
         kind = AggregateKind(Stock, lambda id: Stock(str(id)), "Stock")
         cache = AggregateCache(100)
         self.store = store
-        self.execution = Execution(store, codec, Routes("shop", {}, {}), [cast(Any, kind)], cache, world, shared=shared)
+        self.execution = Execution(
+            store,
+            codec,
+            Routes("shop", {}, {}),
+            [cast(Any, kind)],
+            cache,
+            world,
+            shared=shared,
+            commit=at_once.commit if at_once is not None else None,
+        )
         self.stocks = EventSourcedRepository(kind, store.log, codec, cache)
         self.runs = 0
 

@@ -1,7 +1,7 @@
 """Two processes on one PostgreSQL store that do messages at once, and find those of each other in the inbox."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
@@ -10,9 +10,11 @@ import pytest
 
 from colonnade.observability.foreground import Foreground
 from colonnade.persistence.postgres import open_postgres_store
+from colonnade.persistence.postgres.sealing import candidate
 from colonnade.persistence.store import Store
-from colonnade.persistence.unit import Unit
+from colonnade.persistence.unit import Effect, Unit
 from colonnade.system.hosts.servers.postgresql import PostgresServer
+from colonnade.testing.conformance.store.database import append
 from colonnade.workers.at_once import AtOnce
 from colonnade.workers.worker import Worker
 from colonnade.world import real_world
@@ -72,3 +74,14 @@ async def test_each_sender_s_order_is_kept(postgres: PostgresServer, failing: in
             for sender in range(SENDERS):
                 said = [each for each in done if each.startswith(f"{sender} ")]
                 assert said == [f"{sender} {number}" for number in range(place, MESSAGES, 3)]
+
+
+def test_followers_that_go_on_in_a_stream_go_into_the_batch() -> None:
+    """One after the other, each effect in a statement of its own, they would take many times as long."""
+    first, second = _unit(append("Sale/1", 0)), _unit(append("Sale/1", 1), append("Sale/1", 2))
+    assert not candidate(0, _unit(followers=[first, second])).apart
+    assert candidate(0, _unit(followers=[first, first])).apart
+
+
+def _unit(*effects: Effect, followers: Sequence[Unit] = ()) -> Unit:
+    return Unit(1, UUID(int=1), effects=[*effects], followers=followers)

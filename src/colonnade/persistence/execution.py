@@ -9,6 +9,7 @@ import msgspec
 from colonnade.application.outbox import Deferred
 from colonnade.domain import Refusal
 from colonnade.domain.aggregate import AnyAggregate
+from colonnade.messages import Event
 from colonnade.messages.codec import MessageCodec
 from colonnade.observability.correlation import Context, current_context
 from colonnade.persistence.addresses import Routes, events_of
@@ -31,7 +32,7 @@ from colonnade.persistence.unit import (
     Unit,
     at_once,
 )
-from colonnade.persistence.work import StreamBusy, Work, current_work
+from colonnade.persistence.work import StreamBusy, Work, current_work, work_before
 from colonnade.world import World, datetime_of
 
 __all__ = ["Done", "Execution", "Outcome", "Refused"]
@@ -131,7 +132,7 @@ class Execution:
         try:
             while True:
                 runs += 1
-                work = Work(self._queues, kept, patient=patient)
+                work = Work(self._queues, kept, patient=patient, before=None if patient else work_before.get())
                 kept = []
                 at_hand = current_work.set(work)
                 try:
@@ -184,8 +185,10 @@ class Execution:
         if isinstance(outcome, Done):
             self._collect(work, unit, context)
             work.announce()
+        else:
+            work.refused = True
         if self._shared and work.remembered:
-            unit.effects.extend(_expected(work, refused=isinstance(outcome, Refused)))
+            unit.effects.extend(_expected(work))
         if close is not None:
             for effect in close(outcome):
                 if type(effect) is Answer:
@@ -202,8 +205,9 @@ class Execution:
             work.release_when(self._decided(unit, work))
             raise
         if isinstance(outcome, Done):
-            for aggregate in work.aggregates.values():
-                aggregate.stored()
+            for stream, aggregate in work.aggregates.items():
+                if stream not in work.lent:
+                    aggregate.stored()
             if work.changed:
                 await self._tell_changed(work)
         self._keep(work)
@@ -232,28 +236,36 @@ class Execution:
 
     def _keep(self, work: Work) -> None:
         for stream, aggregate in work.aggregates.items():
-            if aggregate.version and not aggregate.recorded:
+            if aggregate.version and not aggregate.recorded and stream not in work.lent:
                 self._cache.put(stream, aggregate)
 
     def _collect(self, work: Work, unit: Unit, context: Context) -> None:
         first_stream = ""
         for stream, aggregate in work.aggregates.items():
-            recorded = aggregate.recorded
+            before, recorded = work.recorded(stream)
             if not recorded:
                 continue
             first_stream = first_stream or stream
-            self._append(stream, aggregate, unit, context)
+            self._append(stream, aggregate, before, recorded, unit, context)
         unit.effects.extend(work.effects)
         if work.later:
             key = first_stream or str(self._world.ids.new())
             unit.effects.extend(make(key) for make in work.later)
 
-    def _append(self, stream: str, aggregate: AnyAggregate, unit: Unit, context: Context) -> None:
+    def _append(
+        self,
+        stream: str,
+        aggregate: AnyAggregate,
+        before: int,
+        recorded: Sequence[Event],
+        unit: Unit,
+        context: Context,
+    ) -> None:
         service, events = self._routes.service, []
         effects = unit.effects
         new_id = self._world.ids.new
         time = datetime_of(unit.time)
-        for event in aggregate.recorded:
+        for event in recorded:
             id = new_id()
             name, schema, data = self._codec.encode(event)
             events.append(NewEvent(id, name, schema, data))
@@ -273,7 +285,6 @@ class Execution:
             if route.published:
                 effects.append(Publish(events_of(service), stream, id, envelope))
             effects.extend(Deliver(consumer, stream, envelope) for consumer in route.consumers)
-        before = aggregate.version
         after = before + len(events)
         effects.append(Append(stream, before, events))
         kind = self._kinds.get(type(aggregate))
@@ -285,9 +296,11 @@ class Execution:
             effects.append(Snapshot(stream, after, kind.snapshots.schema, kind.snapshots.encode(aggregate)))
 
 
-def _expected(work: Work, *, refused: bool) -> list[Effect]:
+def _expected(work: Work) -> list[Effect]:
     remembered = [(stream, work.aggregates[stream]) for stream in sorted(work.remembered)]
-    return [Expect(stream, aggregate.version) for stream, aggregate in remembered if refused or not aggregate.recorded]
+    return [
+        Expect(stream, aggregate.version) for stream, aggregate in remembered if work.refused or not aggregate.recorded
+    ]
 
 
 async def _outcome_of(handle: Callable[[], Awaitable[R]], work: Work) -> Outcome[R]:

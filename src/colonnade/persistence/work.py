@@ -1,15 +1,16 @@
 """The work at hand: what one run of a handler holds, loads and wants to change."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from colonnade.domain.aggregate import AnyAggregate
+from colonnade.messages import Event
 from colonnade.persistence.streams import StreamQueues
 from colonnade.persistence.unit import Effect
 
-__all__ = ["NoWorkAtHand", "StreamBusy", "Work", "current_work", "work_at_hand"]
+__all__ = ["NoWorkAtHand", "StreamBusy", "Work", "current_work", "work_before", "work_at_hand"]
 
 
 class StreamBusy(Exception):
@@ -34,7 +35,8 @@ class Work:
     """One run of one handler. Streams that it took stay taken until it is released, after which it takes none.
 
     One that is not `patient` waits for no stream that another holds, and takes none that another is about to begin: it
-    may be there for that one's sake.
+    may be there for that one's sake. It may go on with what the work `before` it in its line holds, which is committed
+    with it or earlier: what is recorded there comes first.
     """
 
     __slots__ = (
@@ -42,21 +44,38 @@ class Work:
         "_loaded",
         "_queues",
         "aggregates",
+        "before",
         "begun",
         "busy",
         "changed",
         "effects",
         "held",
         "later",
+        "lent",
         "over",
         "patient",
+        "refused",
         "remembered",
+        "taken_over",
     )
 
-    def __init__(self, queues: StreamQueues, held: Iterable[str] = (), *, patient: bool = True) -> None:
+    def __init__(
+        self,
+        queues: StreamQueues,
+        held: Iterable[str] = (),
+        *,
+        patient: bool = True,
+        before: "Work | None" = None,
+    ) -> None:
         self._queues = queues
         self.patient = patient
+        self.before = before
+        # How many events of those recorded are of the work before, by stream
+        self.taken_over: dict[str, int] = {}
+        # The streams with which another goes on: whether they are as their aggregates say, only that one knows
+        self.lent: set[str] = set()
         self.over = False
+        self.refused = False
         self.held = [*held]
         self.begun: list[str] = []
         # Kept beside being raised: a handler that catches all, or loads in a task group, hides the exception
@@ -114,10 +133,32 @@ class Work:
             await self.take_all(set(wanted))
             return
         for stream in sorted(set(wanted)):
+            if self.before is not None and self._take_over(stream, self.before):
+                continue
             if (not self.patient and self._queues.is_announced(stream)) or not self._queues.try_take(stream):
                 self.busy = StreamBusy(frozenset((*self.held, *wanted)))
                 raise self.busy
             self.held.append(stream)
+
+    def _take_over(self, stream: str, before: "Work") -> bool:
+        # What a refused one has recorded is dropped, though its aggregates have been through it
+        if before.over or before.refused or before._queues is not self._queues or stream not in before.held:
+            return False
+        aggregate = before.aggregates.get(stream)
+        if aggregate is None:
+            return False
+        before.held.remove(stream)
+        before.lent.add(stream)
+        self.held.append(stream)
+        self.aggregates[stream] = aggregate
+        self.taken_over[stream] = len(aggregate.recorded)
+        return True
+
+    def recorded(self, stream: str) -> tuple[int, Sequence[Event]]:
+        """What this work has recorded on a stream, and the version before it."""
+        aggregate = self.aggregates[stream]
+        before = self.taken_over.get(stream, 0)
+        return aggregate.version + before, aggregate.recorded[before:] if before else aggregate.recorded
 
     def announce(self) -> None:
         """Tell which streams its unit begins that it does not hold, as it added what it had not looked for."""
@@ -132,7 +173,7 @@ class Work:
         self._queues.retract(self.begun)
         self.begun = []
         for stream in self.held:
-            self._queues.leave(stream)
+            self._give(stream)
         self.held.clear()
 
     def release_when(self, decided: "asyncio.Future[Any]") -> None:
@@ -144,12 +185,22 @@ class Work:
         def leave(_: object) -> None:
             self._queues.retract(begun)
             for stream in held:
-                self._queues.leave(stream)
+                self._give(stream)
 
         decided.add_done_callback(leave)
 
+    def _give(self, stream: str) -> None:
+        """To the work before, if that has not ended, else to the next in line."""
+        if stream in self.taken_over and self.before is not None and not self.before.over:
+            self.before.held.append(stream)
+        else:
+            self._queues.leave(stream)
+
 
 current_work: ContextVar[Work | None] = ContextVar("colonnade.work", default=None)
+
+work_before: ContextVar[Work | None] = ContextVar("colonnade.work_before", default=None)
+"""For what is done at once: the work of the message before it in its line, which is committed with it."""
 
 
 def work_at_hand() -> Work:

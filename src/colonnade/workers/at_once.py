@@ -18,8 +18,10 @@ from colonnade.observability.foreground import Foreground
 from colonnade.persistence.failures import LineBusy, MessageTooLarge, NotAtOnce, StoreConflict, WriteFailed
 from colonnade.persistence.store import Committed, DueMessage, Store
 from colonnade.persistence.unit import (
+    ArmTimer,
     Defer,
     Deliver,
+    DisarmTimer,
     Effect,
     Handled,
     HandledAtOnce,
@@ -30,6 +32,7 @@ from colonnade.persistence.unit import (
     WriteMany,
     at_once,
 )
+from colonnade.persistence.work import Work, current_work, work_before
 from colonnade.workers.consumers import Consumer, context_of
 from colonnade.workers.places import BESIDE_REQUESTS
 from colonnade.world import World
@@ -81,6 +84,7 @@ class AtHand:
 
 
 _CONCERNED = frozenset({Handled, Deliver})
+_SQL = frozenset({Write, WriteMany})
 
 _LOOKED_FOR = frozenset({Defer, Settle})
 """What a unit changes that a handler reads in the store, where it must be first: whoever settles for one."""
@@ -195,7 +199,7 @@ class AtOnce:
         number = next(self._numbers)
         self._doing[number] = doing
         loop = asyncio.get_running_loop()
-        task = doing.task = loop.create_task(self._do(consumer, number, message), context=self._variables.copy())
+        task = doing.task = loop.create_task(self._do(consumer, number, doing), context=self._variables.copy())
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._done(task, number, doing))
         return True
@@ -221,9 +225,12 @@ class AtOnce:
             self._busy.clear()
         self._busy[line] = self._world.clock.monotonic() + BUSY_SECONDS
 
-    async def _do(self, consumer: Consumer, number: int, message: AtHand) -> None:
+    async def _do(self, consumer: Consumer, number: int, doing: "_Doing") -> None:
+        message = doing.message
         context = context_of(message.envelope, self._tenant)
         current_context.set(context)
+        if doing.behind is not None:
+            work_before.set(doing.behind.work)
         name, key = message.line
         now = self._world.clock.micros()
         due = DueMessage(-number, name, "", key, message.brought_by.envelope, 0, now, now)
@@ -243,6 +250,8 @@ class AtOnce:
             done = {id(doing.message.brought_by) for doing in joined}
             unit = unit_with(done)
             unit.followers = [_relieved(doing.unit, done, itself=True) for doing in joined if doing.unit is not None]
+            if any(doing.behind is not None for doing in joined):
+                _say_once((unit, *unit.followers))
             try:
                 committed = await self._store.commit(unit)
             except asyncio.CancelledError:
@@ -269,14 +278,21 @@ class AtOnce:
 
 @dataclass(slots=True, eq=False)
 class _Doing:
-    """A message that is being done; `after` is the one whose unit sends it."""
+    """A message that is being done; `after` is the one whose unit sends it, `behind` the one before it in its line."""
 
     message: AtHand
     joint: "_Joint"
     after: "_Doing | None"
+    behind: "_Doing | None"
     outcome: asyncio.Future[Committed]
     task: asyncio.Task[None] | None = None
     unit: Unit | None = None
+    work: Work | None = None
+
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether the next in its line may be done with it: what that would read in the store must be there."""
+        return self.unit is not None and _LOOKED_FOR.isdisjoint(map(type, self.unit.effects))
 
 
 class _Joint:
@@ -285,18 +301,23 @@ class _Joint:
     def __init__(self, at_once: AtOnce) -> None:
         self.begun: list[_Doing] = []
         self._at_once = at_once
-        self._lines: set[tuple[str, str]] = set()
+        self._lines: dict[tuple[str, str], _Doing | None] = {}
+        """The last in each line; None where one goes into the inbox, behind which nobody may come."""
         self._missing = 0
-        self._complete = asyncio.Event()
+        self._complete: asyncio.Future[bool] | None = None
         self._closed = False
 
     def begin(self, message: AtHand, after: _Doing | None) -> None:
-        """Begin to do a message, unless there is another in its line: that goes first."""
-        if message.line in self._lines or len(self.begun) >= JOINED:
+        """Begin to do a message, unless there is another in its line that has not joined: that goes first."""
+        line = message.line
+        is_first = line not in self._lines
+        behind = self._lines.get(line)
+        self._lines[line] = None
+        if len(self.begun) >= JOINED or not (is_first or (behind is not None and behind.may_be_followed)):
             return
-        self._lines.add(message.line)
-        doing = _Doing(message, self, after, asyncio.get_running_loop().create_future())
+        doing = _Doing(message, self, after, behind, asyncio.get_running_loop().create_future())
         if self._at_once.begin(doing):
+            self._lines[line] = doing
             self.begun.append(doing)
             self._missing += 1
 
@@ -308,7 +329,7 @@ class _Joint:
             self._at_once.may_not(doing.message)
             self.ended()
             raise NotAtOnce
-        doing.unit = unit
+        doing.unit, doing.work = unit, current_work.get()
         for message in self._at_once.sent_by(unit):
             self.begin(message, doing)
         self.ended()
@@ -318,23 +339,30 @@ class _Joint:
         """One that was missing has joined, or never will."""
         self._missing -= 1
         if not self._missing:
-            self._complete.set()
+            self._settle(complete=True)
 
     async def wait(self) -> None:
         """Return when nobody is missing, or it has taken too long; nobody joins from then on."""
+        loop = asyncio.get_running_loop()
+        self._complete = loop.create_future()
+        # A future and a timer: a timeout around an event costs several times as much, for every commit
+        too_long = loop.call_later(JOINING_SECONDS, self._settle)
         try:
-            async with asyncio.timeout(JOINING_SECONDS):
-                await self._complete.wait()
-        except TimeoutError:
-            for doing in self._give_up():
-                self._at_once.may_not(doing.message)
+            if self._missing and not await self._complete:
+                for doing in self._give_up():
+                    self._at_once.may_not(doing.message)
         except asyncio.CancelledError:
             self._give_up()
             raise
         finally:
+            too_long.cancel()
             self._closed = True
         for doing in self.joined():
             self._at_once.may(doing.message)
+
+    def _settle(self, *, complete: bool = False) -> None:
+        if self._complete is not None and not self._complete.done():
+            self._complete.set_result(complete)
 
     def _give_up(self) -> list[_Doing]:
         late = [each for each in self.begun if each.unit is None and each.task is not None and not each.task.done()]
@@ -351,7 +379,7 @@ class _Joint:
         """Commit these without their messages, and without what follows from them."""
         gone = {*some}
         for doing in self.begun:  # whoever follows began later
-            if doing in gone or doing.after in gone:
+            if doing in gone or doing.after in gone or doing.behind in gone:
                 gone.add(doing)
                 doing.unit = None
                 if not doing.outcome.done():
@@ -361,7 +389,26 @@ class _Joint:
     def end(self) -> None:
         """Commit whoever has not been by itself, and let go of all: in a circle they would wait for the collector."""
         self.dismiss(self.begun)
-        self.begun = []
+        self.begun, self._lines = [], {}
+
+
+def _say_once(units: Sequence[Unit]) -> None:
+    """Leave of what is said of one timer only the last word, and look at a line once: more take their turns."""
+    said: set[tuple[str, ...]] = set()
+    for unit in reversed(units):
+        kept: list[Effect] = []
+        for effect in reversed(unit.effects):
+            if isinstance(effect, HandledAtOnce):
+                of: tuple[str, ...] = (effect.consumer, effect.key)
+            elif isinstance(effect, ArmTimer) or (isinstance(effect, DisarmTimer) and effect.due is None):
+                of = (effect.name,)
+            else:
+                kept.append(effect)
+                continue
+            if of not in said:
+                said.add(of)
+                kept.append(effect)
+        unit.effects = kept[::-1]
 
 
 def _is_of_message(unit: Unit) -> bool:
@@ -370,7 +417,7 @@ def _is_of_message(unit: Unit) -> bool:
 
 def _may_be_joined(unit: Unit) -> bool:
     """Whether `unit` may be committed with others: one with SQL takes long, and a fence is for what it fences."""
-    return unit.fence is None and not any(type(effect) is Write or type(effect) is WriteMany for effect in unit.effects)
+    return unit.fence is None and _SQL.isdisjoint(map(type, unit.effects))
 
 
 def _relieved(unit: Unit, done: Collection[int], *, itself: bool = False) -> Unit:

@@ -98,6 +98,7 @@ class Batch:
         self._units = 0
         self._last_event: list[int | None] = []
         self._published: list[Publish] = []
+        self._versions: dict[str, int] = {}
         self.touched = 0
         """What it adds to, as a number: joining flags takes a microsecond."""
         self.drawn = 0
@@ -187,7 +188,9 @@ class Batch:
             self._row("expect_versions", number, effect.stream, effect.expected)
             return
         (rows,) = self._of("append_events")
-        version = before = effect.expected
+        version = effect.expected
+        # One that goes on where another of the same unit ends is there when that is
+        before = self._versions.setdefault(effect.stream, version)
         correlation = unit.correlation_id.bytes
         causation = unit.causation_id.bytes if unit.causation_id is not None else None
         for event in effect.events:

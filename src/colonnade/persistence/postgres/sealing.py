@@ -75,9 +75,15 @@ def candidate(place: int, unit: Unit) -> Candidate:
     """What `unit` wants."""
     wanted: list[Hashable] = []
     apart = False
+    versions: dict[str, int] = {}
     for each in (unit, *unit.followers):
         for effect in each.effects:
             kind = type(effect)
+            if unit.followers and isinstance(effect, Append):
+                goes_on = versions.get(effect.stream) == effect.expected
+                versions[effect.stream] = effect.expected + len(effect.events)
+                if goes_on:
+                    continue
             name = _WANTED.get(kind)
             if name is not None:
                 wanted.append(name(effect))

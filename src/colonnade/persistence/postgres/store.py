@@ -189,7 +189,7 @@ class PostgresStore:
 
     async def commit(self, unit: Unit) -> Committed:
         """Commit all effects of `unit`, or none."""
-        if not unit.effects:
+        if not unit.effects and not unit.followers:
             # Whoever was handed in before it has been decided when it is: that must hold for all writers
             answers = await asyncio.gather(*(coalescer.commit(unit) for coalescer in self._coalescers))
             return Committed(max(answer.position for answer in answers))

@@ -28,7 +28,7 @@ from colonnade.workers.sagas.instance import Ask, SagaInstance
 from colonnade.workers.sagas.messages import CANCEL, CONTROL, TIMEOUT, SagaCancel, SagaControl, SagaTimeout, timer_name
 from colonnade.workers.sagas.sending import SagaSender
 from colonnade.workers.sagas.suspended import SuspendedInstances
-from colonnade.world import World
+from colonnade.world import World, text_of
 
 __all__ = ["SagaCodeFailed", "SagaConsumer", "UnknownSaga"]
 
@@ -222,5 +222,5 @@ class SagaConsumer:
     def _disarm_answered(self, instance: SagaInstance, ask: Ask) -> None:
         """Forget the timer of what is outstanding no more; what is asked for anew in this unit sets it again."""
         if not instance.awaits(ask):
-            timer = timer_name(self.name, str(instance.id), ask.step, undo=ask.undo)
+            timer = timer_name(self.name, text_of(instance.id), ask.step, undo=ask.undo)
             work_at_hand().effects.append(DisarmTimer(timer))

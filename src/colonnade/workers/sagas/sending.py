@@ -19,7 +19,7 @@ from colonnade.persistence.unit import Effect
 from colonnade.workers.sagas.history import SagaStarted, StoredMessage, StoredStep
 from colonnade.workers.sagas.instance import Ask, SagaInstance
 from colonnade.workers.sagas.messages import consumer_of, timeout_timer
-from colonnade.world import World, datetime_of
+from colonnade.world import World, datetime_of, text_of
 
 __all__ = ["LAST_STEP_TIMEOUT", "UNDO_TIMEOUT", "SagaSender"]
 
@@ -73,7 +73,7 @@ class SagaSender:
                     command, due = step.command, now + step.timeout
                     expires = due
             assert command is not None
-            key = str(instance.id)
+            key = text_of(instance.id)
             asked = ReplyKey(consumer_of(self.name), key, ask.step, ask.direction, instance.times_asked(ask))
             effects.append(self._command(asked, command, now, expires, context))
             effects.append(timeout_timer(self.name, asked, due, self.routes.service, context, self.world))

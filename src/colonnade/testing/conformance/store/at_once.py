@@ -82,6 +82,31 @@ class AtOnceSuite(StoreSuite):
             await store.commit(_with(unit(append("Sale/1", 0)), unit(append("Sale/1", 1, "shop.Paid"))))
             assert [event.name for event in await store.log.stream("Sale/1")] == ["shop.Sold", "shop.Paid"]
 
+    async def test_followers_may_go_on_where_others_end(self) -> None:
+        """Each of a stream's events says whose it is; where the stream has moved, nothing of any is kept."""
+        async with self.store() as store:
+            await commit(store, append("Sale/1", 0), append("Moved/1", 0))
+
+            def going_on(stream: str) -> Unit:
+                first = unit(append(stream, 1), append(stream, 2), causation_id=UUID(int=8))
+                return _with(unit(), first, unit(append(stream, 3, "shop.Paid"), causation_id=UUID(int=9)))
+
+            moved = going_on("Moved/1")
+            await commit(store, append("Moved/1", 1))
+            beside = [unit(append(f"Beside/{number}", 0)) for number in range(4)]
+            results = await asyncio.gather(
+                *(store.commit(each) for each in [*beside[:2], going_on("Sale/1"), moved, *beside[2:]]),
+                return_exceptions=True,
+            )
+            lost = results.pop(3)
+            assert isinstance(lost, VersionConflict)
+            assert (lost.stream, lost.expected, lost.actual) == ("Moved/1", 1, 2)
+            assert all(isinstance(result, Committed) for result in results)
+            events = await store.log.stream("Sale/1")
+            assert [event.version for event in events] == [1, 2, 3, 4]
+            assert [event.causation_id and event.causation_id.int for event in events] == [None, 8, 8, 9]
+            assert len(await store.log.stream("Moved/1")) == 2
+
     async def test_a_unit_and_its_followers_answer_once(self) -> None:
         """Two of them that give an answer of the same scope are two that would do the same: nothing of any is kept."""
         async with self.store() as store:

@@ -1,0 +1,40 @@
+"""The end of sagas: heard in the commit that brings the last answer, where nothing goes wrong."""
+
+from pathlib import Path
+
+from colonnade.persistence.store import Touched
+from colonnade.workers.sagas.history import End
+from tests.sagas.travelling import Travel, travelling
+
+
+def touched_in(travel: Travel) -> list[Touched]:
+    """What is added to the store of the sagas from now on."""
+    touched: list[Touched] = []
+    travel.trips.watch(touched.append)
+    return touched
+
+
+async def test_a_saga_hears_at_once_that_it_is_completed(tmp_path: Path) -> None:
+    """The answer to its last command is in the commit that brought the answer to its last step."""
+    async with travelling(tmp_path) as travel:
+        travel.clerks.tell("book b", "wait")
+        await travel.plan("a", "b")
+        await travel.clerks.until_asked("book b")
+        touched = touched_in(travel)
+        travel.clerks.may_go_on.set()
+        assert await travel.ended() is End.COMPLETED
+        await travel.system.settled()
+        assert not any(each & Touched.INBOX for each in touched)
+        assert await travel.told() == [("TripBooked", {})]
+        *_, answered, ended = [event for event in await travel.trips.log.read() if event.stream.startswith("BookTrip/")]
+        assert answered.causation_id == ended.causation_id
+
+
+async def test_one_whose_completion_fails_first_hears_of_it_later(tmp_path: Path) -> None:
+    """What it had taken for done is not: the command is tried again, and the saga ends then."""
+    async with travelling(tmp_path) as travel:
+        travel.clerks.tell("complete", "fail")
+        await travel.plan("a", "b")
+        assert await travel.ended() is End.COMPLETED
+        await travel.system.settled()
+        assert await travel.told() == [("TripBooked", {})]
