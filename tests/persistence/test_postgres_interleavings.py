@@ -139,7 +139,7 @@ async def test_a_stream_has_no_holes_whoever_is_first(play: Stage, end: str) -> 
         assert versions == (first if second.seen else [1, 2]), order
 
 
-_DELIVER = "SELECT deliver_messages(NULL, ARRAY[0], ARRAY['till'], ARRAY['a'], ARRAY['{}'::bytea], ARRAY[1::bigint])"
+_DELIVER = "SELECT deliver_messages(NULL, ARRAY[(0, 'till', 'a', '{}'::bytea, 1)::own_message])"
 
 
 async def test_a_message_that_comes_while_the_last_one_is_handled_has_a_head(play: Stage) -> None:

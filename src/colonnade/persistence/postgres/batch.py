@@ -53,7 +53,7 @@ _FUNCTIONS: Mapping[str, int] = {
     "succeed_chains": 8,
     "pass_over": 4,
     "note_losses": 8,
-    "receive_messages": 21,
+    "receive_messages": 4,
     "expect_versions": 3,
     "forget_answers": 1,
     "mark_relayed": 3,
@@ -63,7 +63,7 @@ _FUNCTIONS: Mapping[str, int] = {
     "defer_replies": 3,
     "settle_replies": 3,
     "expect_free_lines": 3,
-    "deliver_messages": 5,
+    "deliver_messages": 1,
     "append_events": 1,
     "publish_messages": 1,
 }
@@ -215,12 +215,8 @@ class Batch:
         self.touched |= _OUTBOX
 
     def _deliver(self, effect: Deliver, unit: Unit, number: int) -> None:
-        lanes, consumers, keys, envelopes, times = self._of("deliver_messages")
-        lanes.append(OWN_CHAINS[effect.lane])
-        consumers.append(effect.consumer)
-        keys.append(effect.key)
-        envelopes.append(effect.envelope)
-        times.append(unit.time)
+        delivered = (OWN_CHAINS[effect.lane], effect.consumer, effect.key, effect.envelope, unit.time)
+        self._row("deliver_messages", delivered)
         self.rows += 1
         self.touched |= _INBOX
 
@@ -249,31 +245,21 @@ class Batch:
         self.touched |= _INBOX
 
     def _receive(self, effect: Receive, unit: Unit, number: int) -> None:
-        columns = self._of("receive_messages")
+        marks, messages, completed, at_once = self._of("receive_messages")
         chain = effect.chain
-        marks = (number, chain.source, chain.history, chain.topic, chain.partition, effect.expected, effect.received)
-        for column, mark in zip(columns, marks, strict=False):
-            column.append(mark)
-        place = len(columns[0])
-        of_chain, seqs, prevs, consumers, keys, complete, envelopes, sent, times, *rest = columns[7:]
-        completed_of, completed, once_of, once_consumers, once_keys = rest
+        marks.append((
+            number, chain.source, chain.history, chain.topic, chain.partition, effect.expected, effect.received,
+        ))  # fmt: skip
+        place, time = len(marks), unit.time
         for message in effect.messages:
-            of_chain.append(place)
-            seqs.append(message.seq)
-            prevs.append(message.prev)
-            consumers.append(message.consumer)
-            keys.append(message.key)
-            complete.append(message.ready)
-            envelopes.append(message.envelope)
-            sent.append(message.sent_at)
-            times.append(unit.time)
+            messages.append((
+                place, message.seq, message.prev, message.consumer, message.key, message.ready, message.envelope,
+                message.sent_at, time,
+            ))  # fmt: skip
         for seq in effect.completed:
-            completed_of.append(place)
-            completed.append(seq)
+            completed.append((place, seq))
         for consumer, key in effect.at_once:
-            once_of.append(place)
-            once_consumers.append(consumer)
-            once_keys.append(key)
+            at_once.append((place, consumer, key))
         self.rows += len(effect.messages)
         if effect.messages or effect.completed:
             self.touched |= _INBOX

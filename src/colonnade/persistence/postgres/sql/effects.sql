@@ -70,21 +70,34 @@ CREATE TYPE new_answer AS (
     unit integer, scope text COLLATE "C", fingerprint bytea, response bytea, expires bigint, time bigint
 );
 
+-- Planned as the inbox's are (`inbox.sql`). One that has expired is looked for only where one is in the way.
 CREATE FUNCTION keep_answers(before bigint[], given new_answer[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 DECLARE
     kept text[];
+    again text[];
 BEGIN
-    DELETE FROM answers a USING unnest(given) g WHERE a.scope = g.scope AND a.expires <= g.time;
     WITH added AS (
         INSERT INTO answers AS a SELECT g.scope, g.fingerprint, g.response, g.expires FROM unnest(given) g
         ORDER BY g.scope ON CONFLICT (scope) DO NOTHING RETURNING a.scope
     )
-    SELECT array_agg(d.scope) INTO kept FROM added d;
-    IF coalesce(cardinality(kept), 0) < cardinality(given) THEN
+    SELECT coalesce(array_agg(d.scope), '{}') INTO kept FROM added d;
+    IF cardinality(kept) = cardinality(given) THEN
+        RETURN before;
+    END IF;
+    DELETE FROM answers a USING (SELECT * FROM unnest(given) LIMIT cardinality(given)) g
+    WHERE a.scope = g.scope AND a.expires <= g.time AND g.scope <> ALL (kept);
+    WITH added AS (
+        INSERT INTO answers AS a SELECT g.scope, g.fingerprint, g.response, g.expires FROM unnest(given) g
+        WHERE g.scope <> ALL (kept) ORDER BY g.scope ON CONFLICT (scope) DO NOTHING RETURNING a.scope
+    )
+    SELECT array_agg(d.scope) INTO again FROM added d;
+    kept := kept || again;
+    IF cardinality(kept) < cardinality(given) THEN
         PERFORM lose('CLANS', (
             SELECT json_agg(json_build_array(g.unit, g.scope, encode(a.fingerprint, 'hex'), encode(a.response, 'hex')))
-            FROM unnest(given) g JOIN answers a ON a.scope = g.scope WHERE g.scope <> ALL (coalesce(kept, '{}'))
+            FROM (SELECT * FROM unnest(given) LIMIT cardinality(given)) g JOIN answers a ON a.scope = g.scope
+            WHERE g.scope <> ALL (kept)
         ));
     END IF;
     RETURN before;
@@ -158,13 +171,15 @@ END $$;
 
 -- With a moment the timer must be armed for it; without one it need not be armed.
 CREATE FUNCTION disarm_timers(before bigint[], units integer[], names text[], moments bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 DECLARE
     there text[];
     losses json;
 BEGIN
     WITH gone AS (
-        DELETE FROM timers t USING unnest(names, moments) AS g (name, moment)
+        DELETE FROM timers t USING (
+            SELECT * FROM unnest(names, moments) LIMIT cardinality(names)
+        ) AS g (name, moment)
         WHERE t.name = g.name AND (g.moment IS NULL OR t.due = g.moment) RETURNING t.name
     )
     SELECT array_agg(d.name) INTO there FROM gone d;

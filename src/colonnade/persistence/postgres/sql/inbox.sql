@@ -3,18 +3,27 @@
 -- Who adds to a line locks its head, or waits for who deletes it; who takes from a line locks the head before it looks,
 -- in a later statement, for what follows. Else a message that comes while the last one is handled would be left
 -- without a head, for ever.
+--
+-- These tables are nearly empty when a plan is made that is kept, and full while it is: `enable_seqscan` is off, so that
+-- none reads a table as a whole. `LIMIT cardinality(...)` leaves none out. What is handed over counts as ten rows in a
+-- plan that is kept, and ten are joined with all of a small table; with a limit that is not known they count as one,
+-- which is looked for along an index.
 
 CREATE FUNCTION advance_heads(rows bigint[], consumers text[], keys text[], chains integer[], seqs bigint[])
-RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 BEGIN
-    PERFORM FROM heads h JOIN unnest(consumers, keys, chains) AS g (consumer, key, chain)
+    PERFORM FROM heads h JOIN (
+            SELECT * FROM unnest(consumers, keys, chains) LIMIT cardinality(chains)
+        ) AS g (consumer, key, chain)
         ON h.consumer = g.consumer AND h.key = g.key AND h.chain = g.chain
         ORDER BY h.consumer, h.key, h.chain FOR UPDATE OF h;
     -- A parked row that holds its line stays its head. One that is no longer first, because an earlier one was tried
     -- again, leaves the head alone.
     WITH moves AS (
         SELECT g.id, g.consumer, g.key, g.chain, next.id AS next_id, next.seq, next.sent_at, next.holds
-        FROM unnest(rows, consumers, keys, chains, seqs) AS g (id, consumer, key, chain, seq) LEFT JOIN LATERAL (
+        FROM (
+            SELECT * FROM unnest(rows, consumers, keys, chains, seqs) LIMIT cardinality(rows)
+        ) AS g (id, consumer, key, chain, seq) LEFT JOIN LATERAL (
             SELECT i.id, i.seq, i.sent_at, i.holds FROM inbox i
             WHERE i.consumer = g.consumer AND i.key = g.key AND i.chain = g.chain AND i.seq > g.seq AND i.ready
                 AND (i.parked_at IS NULL OR i.holds)
@@ -38,7 +47,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION handle_messages(before bigint[], units integer[], rows bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 DECLARE
     done record;
 BEGIN
@@ -131,12 +140,14 @@ END $$;
 
 -- Messages of the service to itself that are done at once: nothing may wait before them.
 CREATE FUNCTION expect_free_lines(before bigint[], units integer[], consumers text[], keys text[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 DECLARE
     losses json;
 BEGIN
     SELECT json_agg(json_build_array(g.unit, g.consumer, g.key)) INTO losses
-    FROM unnest(units, consumers, keys) AS g (unit, consumer, key)
+    FROM (
+        SELECT * FROM unnest(units, consumers, keys) LIMIT cardinality(units)
+    ) AS g (unit, consumer, key)
     WHERE EXISTS (SELECT FROM inbox i WHERE i.consumer = g.consumer AND i.key = g.key AND i.chain = 0);
     IF losses IS NOT NULL THEN
         PERFORM lose('CLLIN', losses);
@@ -144,14 +155,16 @@ BEGIN
     RETURN before;
 END $$;
 
+CREATE TYPE own_message AS (
+    chain integer, consumer text COLLATE "C", key text COLLATE "C", envelope bytea, time bigint
+);
+
 -- Messages of the service to itself: a row's number is also its place in its line.
-CREATE FUNCTION deliver_messages(
-    before bigint[], lanes integer[], consumers text[], keys text[], envelopes bytea[], times bigint[]
-) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION deliver_messages(before bigint[], delivered own_message[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     WITH numbered AS MATERIALIZED (
-        SELECT nextval('inbox_rows') AS id, g.*
-        FROM unnest(lanes, consumers, keys, envelopes, times) AS g (chain, consumer, key, envelope, time)
+        SELECT nextval('inbox_rows') AS id, g.* FROM unnest(delivered) g
     ), added AS (
         INSERT INTO inbox (id, chain, consumer, key, seq, prev, ready, received_at, sent_at, envelope)
         SELECT n.id, n.chain, n.consumer, n.key, n.id, 0, true, n.time, n.time, n.envelope FROM numbered n
@@ -164,45 +177,59 @@ BEGIN
     RETURN before;
 END $$;
 
+CREATE TYPE chain_mark AS (
+    unit integer, source text, history uuid, topic text, partition integer, expected bigint, received bigint
+);
+-- `of_chain` is the place of the mark among the marks
+CREATE TYPE new_inbox_row AS (
+    of_chain integer,
+    seq bigint,
+    prev bigint,
+    consumer text COLLATE "C",
+    key text COLLATE "C",
+    ready boolean,
+    envelope bytea,
+    sent_at bigint,
+    time bigint
+);
+CREATE TYPE chain_place AS (of_chain integer, seq bigint);
+CREATE TYPE chain_line AS (of_chain integer, consumer text COLLATE "C", key text COLLATE "C");
+
 -- Messages of chains: each chain's mark moves from where it is expected; what was early is woken. Lines whose next message
 -- is done at once must be free: with the chain's row locked, nobody else adds to them.
 CREATE FUNCTION receive_messages(
-    before bigint[], units integer[], sources text[], histories uuid[], topics text[], partitions integer[],
-    expected bigint[], marks bigint[],
-    of_chain integer[], seqs bigint[], prevs bigint[], consumers text[], keys text[], complete boolean[],
-    envelopes bytea[], sent bigint[], times bigint[], completed_of integer[], completed bigint[],
-    once_of integer[], once_consumers text[], once_keys text[]
-) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    before bigint[], marks chain_mark[], messages new_inbox_row[], completed chain_place[], at_once chain_line[]
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
 DECLARE
+    mark chain_mark;
     known integer[] := '{}';
     chain_id integer;
     stands bigint;
     losses json;
 BEGIN
-    FOR place IN 1 .. cardinality(sources) LOOP
-        UPDATE chains c SET received = marks[place]
-        WHERE c.source = sources[place] AND c.history = histories[place] AND c.topic = topics[place]
-            AND c.partition = partitions[place] AND c.received = expected[place]
+    FOREACH mark IN ARRAY marks LOOP
+        UPDATE chains c SET received = mark.received
+        WHERE c.source = mark.source AND c.history = mark.history AND c.topic = mark.topic
+            AND c.partition = mark.partition AND c.received = mark.expected
         RETURNING c.id INTO chain_id;
-        IF chain_id IS NULL AND expected[place] = 0 THEN
+        IF chain_id IS NULL AND mark.expected = 0 THEN
             INSERT INTO chains AS c (source, history, topic, partition, received)
-            VALUES (sources[place], histories[place], topics[place], partitions[place], marks[place])
+            VALUES (mark.source, mark.history, mark.topic, mark.partition, mark.received)
             ON CONFLICT DO NOTHING RETURNING c.id INTO chain_id;
         END IF;
         IF chain_id IS NULL THEN
             SELECT c.received INTO stands FROM chains c
-            WHERE c.source = sources[place] AND c.history = histories[place] AND c.topic = topics[place]
-                AND c.partition = partitions[place];
+            WHERE c.source = mark.source AND c.history = mark.history AND c.topic = mark.topic
+                AND c.partition = mark.partition;
             PERFORM lose('CLCHN', json_build_array(json_build_array(
-                units[place], sources[place], histories[place], topics[place], partitions[place], expected[place],
-                coalesce(stands, 0)
+                mark.unit, mark.source, mark.history, mark.topic, mark.partition, mark.expected, coalesce(stands, 0)
             )));
         END IF;
         known := known || chain_id;
     END LOOP;
-    IF cardinality(once_of) > 0 THEN
-        SELECT json_agg(json_build_array(units[g.of_chain], g.consumer, g.key)) INTO losses
-        FROM unnest(once_of, once_consumers, once_keys) AS g (of_chain, consumer, key)
+    IF cardinality(at_once) > 0 THEN
+        SELECT json_agg(json_build_array(marks[g.of_chain].unit, g.consumer, g.key)) INTO losses
+        FROM (SELECT * FROM unnest(at_once) LIMIT cardinality(at_once)) g
         WHERE EXISTS (
             SELECT FROM inbox i WHERE i.consumer = g.consumer AND i.key = g.key AND i.chain = known[g.of_chain]
         );
@@ -210,15 +237,14 @@ BEGIN
             PERFORM lose('CLLIN', losses);
         END IF;
     END IF;
-    IF cardinality(of_chain) + cardinality(completed) = 0 THEN
+    IF cardinality(messages) + cardinality(completed) = 0 THEN
         RETURN before;
     END IF;
     WITH added AS (
         INSERT INTO inbox AS i (id, chain, consumer, key, seq, prev, ready, received_at, sent_at, envelope)
         SELECT nextval('inbox_rows'), known[g.of_chain], g.consumer, g.key, g.seq, g.prev, g.ready, g.time, g.sent_at,
             g.envelope
-        FROM unnest(of_chain, seqs, prevs, consumers, keys, complete, envelopes, sent, times)
-            AS g (of_chain, seq, prev, consumer, key, ready, envelope, sent_at, time)
+        FROM unnest(messages) g
         ON CONFLICT (consumer, key, chain, seq) DO NOTHING
         RETURNING i.id, i.consumer, i.key, i.chain, i.seq, i.sent_at, i.ready
     )
@@ -230,9 +256,10 @@ BEGIN
     -- Received early, and now that all before them have come, ready; one that came again may be ready by now as well
     WITH woken AS (
         UPDATE inbox i SET ready = true FROM (
-            SELECT known[g.of_chain] AS chain, g.seq FROM unnest(completed_of, completed) AS g (of_chain, seq)
+            SELECT known[g.of_chain] AS chain, g.seq FROM unnest(completed) g
             UNION
-            SELECT known[g.of_chain], g.seq FROM unnest(of_chain, seqs, complete) AS g (of_chain, seq, ready) WHERE g.ready
+            SELECT known[g.of_chain], g.seq FROM unnest(messages) g WHERE g.ready
+            LIMIT cardinality(completed) + cardinality(messages)
         ) late
         WHERE i.chain = late.chain AND i.seq = late.seq AND NOT i.ready
         RETURNING i.id, i.consumer, i.key, i.chain, i.seq, i.sent_at
