@@ -92,7 +92,11 @@ class OutboxRows(Protocol):
     """The messages on their way out."""
 
     async def pending(self, after: int, limit: int) -> list[OutboxRow]:
-        """Up to `limit` messages whose seq is above `after`, in order, under the horizon."""
+        """Up to `limit` messages whose seq is above `after`, in order, under the horizon.
+
+        None is passed over. There may be fewer than there are, and none only where there are none: whoever got fewer
+        than `limit` is told `Touched.OUTBOX` when there are more, now or later.
+        """
 
     async def relayed(self) -> dict[tuple[str, int], int]:
         """How far each topic's partition has reached the broker."""

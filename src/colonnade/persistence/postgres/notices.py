@@ -66,6 +66,7 @@ class Notices:
         own_writers: Sequence[bytes],
         world: World,
         tell: Callable[[Touched], None],
+        looked: Callable[[], None],
         instance: str,
         present: Present,
     ) -> None:
@@ -76,6 +77,7 @@ class Notices:
         self._drawn = drawn
         self._world = world
         self._tell = tell
+        self._looked = looked
         self._me = instance
         self._present = present
         self._has_come = False
@@ -177,6 +179,7 @@ class Notices:
             self._known = _Added(max(added.positions, known.positions), max(added.rows, known.rows), added.batches)
             if touched:
                 self._tell(touched)
+            self._looked()  # who draws and rolls back, or dies, tells nobody
 
     async def _added_by_others(self) -> _Added:
         """Of positions and rows at least so many: one's own are counted before they are drawn."""

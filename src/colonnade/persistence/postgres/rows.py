@@ -280,17 +280,17 @@ class PostgresOutbox:
         self._of_chain = pages.on(f"SELECT {row} FROM {{s}}.messages_of_chain($1, $2, $3, $4)")
 
     async def pending(self, after: int, limit: int) -> list[OutboxRow]:
-        """Up to `limit` messages whose seq is above `after`, in order, under the horizon."""
+        """Up to `limit` messages whose seq is above `after`, in order, under the horizon, or what is known of them."""
         if known := self._tail.after(after, limit):
             return known
         look = self._tail.begin_look()
         rows = await self._pages.all(self._pending, after, limit)
-        (reached, held, last, *_) = rows[-1]
+        (reached, drawn, last, *_) = rows[-1]
         if last is None:
             rows = []
         elif len(rows) == limit:
-            reached, held = last, False
-        self._tail.end_look(look, reached, held=held)
+            reached = last
+        self._tail.end_look(look, reached, drawn)
         return [OutboxRow(*row) for _, _, *row in rows]
 
     async def relayed(self) -> dict[tuple[str, int], int]:

@@ -144,7 +144,7 @@ class PostgresStore:
         self._listener = None if shares else listener
         pages = self._pages = Pages(connections, schema)
         self.log = PostgresLog(pages, self._is_writing)
-        tail = self._tail = Tail()
+        tail = self._tail = Tail(self._wake_relay)
         self.outbox = PostgresOutbox(pages, tail)
         self.inbox = PostgresInbox(pages)
         self.timers = PostgresTimers(pages)
@@ -168,7 +168,17 @@ class PostgresStore:
         self._defining = writers[-1]
         own = [writer.id.bytes for writer in writers]
         self._notices = Notices(
-            listener, schema, connections, pages, drawn, own, world, self._added_by_others, instance, present
+            listener,
+            schema,
+            connections,
+            pages,
+            drawn,
+            own,
+            world,
+            self._added_by_others,
+            tail.decided,
+            instance,
+            present,
         )
         self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
 
@@ -214,8 +224,14 @@ class PostgresStore:
         self._notify(touched)
 
     def _notify(self, touched: Touched) -> None:
-        if touched & _DRAWN and self._tail.is_held:
-            touched |= Touched.OUTBOX  # it may be what messages were held by
+        if touched & _DRAWN:
+            self._tail.decided()
+        self._tell(touched)
+
+    def _wake_relay(self) -> None:
+        self._tell(Touched.OUTBOX)
+
+    def _tell(self, touched: Touched) -> None:
         for listener in self._listeners:
             try:
                 listener(touched)

@@ -128,7 +128,7 @@ class PostgresWriter:
             except Exception as error:
                 for each in rest:
                     results[each.place] = error
-                return 0
+                return batch.touched if isinstance(error, OutcomeUnknown) else 0
             else:
                 for number, each in enumerate(rest):
                     results[each.place] = Committed(batch.position_of(number, drawn))
@@ -150,6 +150,9 @@ class PostgresWriter:
                 results[one.place] = again
                 if tries_left:
                     continue
+            except OutcomeUnknown as error:
+                results[one.place] = error
+                return batch.touched
             except Exception as error:
                 results[one.place] = error
             else:
@@ -174,12 +177,13 @@ class PostgresWriter:
                 drawn: Sequence[int] = await connection.fetchval(sql, *arguments)
             except DRIVER_ERRORS as error:
                 if not connection.is_closed():
-                    self._drawn.take_back(batch)
+                    self._came_to_nothing(batch)
                     raise write_failure(self._store, error) from error
                 end = await self._find_out(error)
                 if end is None:
-                    self._drawn.take_back(batch)
+                    self._came_to_nothing(batch)
                     raise Broken(self._store, _told(error)) from error
+                self._tail.forget()  # what it has drawn went with the connection
                 return [end] * (batch.drawn + 1)
         self._committed(batch, drawn)
         return drawn
@@ -187,6 +191,11 @@ class PostgresWriter:
     def _committed(self, batch: Batch, drawn: Sequence[int]) -> None:
         if batch.drawn and self._tail.is_collecting:
             self._tail.add(drawn[: batch.drawn], batch.outbox_rows(drawn))
+
+    def _came_to_nothing(self, batch: Batch) -> None:
+        self._drawn.take_back(batch)
+        if batch.drawn:
+            self._tail.decided()  # others may be held by what it had drawn, and nobody else tells
 
     async def define(self, statements: Sequence[str]) -> None:
         """Run statements that change tables, all or none; raises `WriteFailed`, `StoreFailed`."""
@@ -218,7 +227,7 @@ class PostgresWriter:
             except OutcomeUnknown:
                 raise
             except BaseException:
-                self._drawn.take_back(batch)
+                self._came_to_nothing(batch)
                 raise
         for each, drawn in drew:
             self._committed(each, drawn)
@@ -259,6 +268,7 @@ class PostgresWriter:
                 end: int | None = await connection.fetchval(self._settle, self.id.bytes, number)
             except (StoreFailed, *DRIVER_ERRORS) as error:
                 if monotonic() >= deadline or isinstance(error, HistoryEnded):
+                    self._tail.forget()
                     raise OutcomeUnknown(self._store, f"{_told(broke)}; then {_told(error)}") from error
                 await self._world.sleep(FIND_OUT_AGAIN_SECONDS)
             else:

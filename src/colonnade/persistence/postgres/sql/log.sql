@@ -90,17 +90,16 @@ BEGIN
     RETURN (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.position <= reached);
 END $$;
 
--- Beside them, in one row at least: up to where everything is decided, and whether more had been drawn by then.
+-- Beside them, in one row at least: up to where everything is decided, and what had been drawn by then.
 CREATE FUNCTION pending_messages(
     after bigint, wanted integer,
-    OUT reached bigint, OUT held boolean, OUT seq bigint, OUT topic text, OUT partition integer, OUT key text, OUT id uuid,
+    OUT reached bigint, OUT drawn bigint, OUT seq bigint, OUT topic text, OUT partition integer, OUT key text, OUT id uuid,
     OUT envelope bytea
 ) RETURNS SETOF record LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    drawn bigint := last_position();
 BEGIN
+    drawn := last_position();
     reached := lowest_held(drawn);
-    RETURN QUERY SELECT pending_messages.reached, pending_messages.reached < drawn, page.*
+    RETURN QUERY SELECT pending_messages.reached, pending_messages.drawn, page.*
         FROM (SELECT) one LEFT JOIN LATERAL (
             SELECT o.seq, o.topic, o.partition, o.key, o.id, o.envelope FROM outbox o
             WHERE o.seq > after AND o.seq <= pending_messages.reached ORDER BY o.seq LIMIT wanted
