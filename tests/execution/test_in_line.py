@@ -15,9 +15,9 @@ from colonnade.persistence.failures import LineBusy
 from colonnade.persistence.store import Committed, DueMessage, Touched
 from colonnade.persistence.unit import ArmTimer, Deliver, DisarmTimer, Effect, Handled, HandledAtOnce, Unit
 from colonnade.persistence.work import work_at_hand
-from colonnade.workers.at_once import AtOnce
+from colonnade.workers.at_once import AtOnce, joint
 from tests.execution.shops import FOR_EVER, WORLD, Shop
-from tests.workers.hands import envelope
+from tests.workers.hands import WITHIN_SECONDS, envelope
 
 PORTER = "porter"
 
@@ -99,8 +99,9 @@ class Yard:
 
 
 @pytest.fixture
-async def yard(shop: Shop) -> AsyncIterator[Yard]:
-    """A yard that is open."""
+async def yard(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Yard]:
+    """A yard that is open, where nobody is late, however busy the machine is."""
+    monkeypatch.setattr(joint, "JOINING_SECONDS", WITHIN_SECONDS)
     at_once = AtOnce(shop.store, WORLD)
     shop = Shop(shop.store, at_once=at_once)
     porter = Porter(shop)

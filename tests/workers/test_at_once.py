@@ -19,7 +19,10 @@ from colonnade.persistence.addresses import Routes
 from colonnade.persistence.failures import NotAtOnce, VersionConflict
 from colonnade.persistence.store import Committed, DueMessage, Touched
 from colonnade.persistence.unit import Append, Defer, NewEvent, Settle, Unit, Write
-from colonnade.workers.at_once import BUSY_LINES, JOINED, REMEMBERED, REST_SECONDS, AtOnce
+from colonnade.workers.at_once import AtOnce
+from colonnade.workers.at_once.committing import BUSY_LINES
+from colonnade.workers.at_once.joint import JOINED
+from colonnade.workers.at_once.trying import REMEMBERED, REST_SECONDS
 from colonnade.workers.commands import CommandConsumer
 from colonnade.world import datetime_of
 from tests.workers.bench import always, times

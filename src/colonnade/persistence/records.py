@@ -130,6 +130,11 @@ class DueMessage(msgspec.Struct, frozen=True, gc=False):
     received_at: int
     sent_at: int
 
+    @property
+    def is_done_at_once(self) -> bool:
+        """Whether it lies in no inbox, and is committed with what brings it: `row` is then the number of its doing."""
+        return self.row < 0
+
 
 class ParkedMessage(msgspec.Struct, frozen=True, gc=False):
     """A message that failed for good; `behind` later ones of its key wait for it, where it holds its key."""

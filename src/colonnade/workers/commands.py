@@ -17,7 +17,7 @@ from colonnade.persistence.outgoing import reply_effect
 from colonnade.persistence.reply import Reply
 from colonnade.persistence.reply_keys import Direction, ReplyKey
 from colonnade.persistence.store import Committed, DueMessage, Store
-from colonnade.persistence.unit import Answer, Defer, Effect, Handled, Unit, at_once
+from colonnade.persistence.unit import Answer, Defer, Effect, Handled, Unit
 from colonnade.world import World
 
 __all__ = ["CommandConsumer", "Execute", "Expired", "ThereAlready", "Undone", "tell_refused", "unit_of"]
@@ -90,7 +90,7 @@ class CommandConsumer:
             await self._carry_out_unasked(envelope, context, handled)
             return
         asked = ReplyKey.parse(envelope.replykey)
-        if at_once([handled]) is not None:
+        if due.is_done_at_once:
             if asked.undo or asked.number > 1 or self._is_late(envelope):
                 raise NotAtOnce  # what was done before may be in the very unit that brings it, and not be seen yet
             # As a rule it is new. Where it is not, its mark is there and the unit loses: then it is looked at

@@ -144,7 +144,7 @@ class SagaConsumer:
         assert isinstance(event, Event)
         id = self.saga.key(event) or uuid5(envelope.id, self.name)
         # Done at once it is taken for new without a look, as it is as a rule; else the unit loses, and it is looked at
-        if due.row > 0 and await self.instances.find(id) is not None:
+        if not due.is_done_at_once and await self.instances.find(id) is not None:
             return
         instance = SagaInstance(id)
         self.instances.add(instance)
