@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
-from colonnade.persistence.postgres.tail import Look, Tail
+from colonnade.persistence.postgres.holding import Hold
+from colonnade.persistence.postgres.tail import Tail
 from colonnade.persistence.store import OutboxRow
 
 __all__ = ["Model", "message"]
@@ -42,7 +43,8 @@ class Looking:
 
     after: int
     limit: int
-    look: Look
+    look: int
+    decided: int
     relays: bool
     found: tuple[Sequence[OutboxRow], int, int] | None = None
 
@@ -52,6 +54,7 @@ class Model:
 
     def __init__(self) -> None:
         self.tail = Tail(self._wake)
+        self._hold = Hold(self._wake)
         self.committed: list[int] = []
         """The messages."""
         self.relayed: list[int] = []
@@ -137,7 +140,7 @@ class Model:
 
     def _word(self, writing: Writing, *, commits: bool) -> Callable[[], None]:
         if not commits:
-            return self.tail.decided  # of one's own at once, of another's when one looks after it
+            return self._hold.decided  # of one's own at once, of another's when one looks after it
         if not writing.own:
             return lambda: self._told(writing, forgets=True)
 
@@ -153,13 +156,13 @@ class Model:
     def _told(self, writing: Writing, *, forgets: bool) -> None:
         if forgets:
             self.tail.forget()
-        self.tail.decided()
+        self._hold.decided()
         if writing.messages:
             self._wake()
 
     def _others(self) -> None:
         self.tail.forget()
-        self.tail.decided()
+        self._hold.decided()
         self._wake()
 
     def _wake(self) -> None:
@@ -187,7 +190,7 @@ class Model:
             if known := self.tail.after(after, limit):
                 self._given(after, known)
                 return
-        self._looking.append(Looking(after, limit, self.tail.begin_look(), relays))
+        self._looking.append(Looking(after, limit, self.tail.begin_look(), self._hold.begin_look(), relays))
 
     def _read(self, each: Looking) -> None:
         reached = min([self._last, *(writing.lock for writing in self._open if writing.is_locked)])
@@ -200,6 +203,7 @@ class Model:
         self._looking.remove(each)
         assert each.found is not None
         rows, reached, drawn = each.found
+        self._hold.end_look(each.decided, held=reached < drawn)
         self.tail.end_look(each.look, reached, drawn)
         if each.relays:
             self._take(rows, each.limit)

@@ -1,77 +1,22 @@
 """A relay on a PostgreSQL store: it is handed what its own process committed, and looks for what others did."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from colonnade.persistence.failures import StoreFailed
-from colonnade.persistence.postgres import PostgresStore, notices, open_postgres_store
+from colonnade.persistence.postgres import PostgresStore
 from colonnade.persistence.postgres.rows import Pages
-from colonnade.persistence.store import OutboxRow, Touched
+from colonnade.persistence.store import OutboxRow
 from colonnade.persistence.unit import Effect, Publish, Write
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.testing.conformance.store.database import append, commit
-from colonnade.workers.waking import LONGEST_WAIT_SECONDS, Waking
-from colonnade.world import real_world
+from tests.persistence.reading import Relaying, stores
 from tests.persistence.severing import Break, severed
 from tests.workers.hands import running
-
-WORLD = real_world()
-WITHIN_SECONDS = 20.0
-assert WITHIN_SECONDS < LONGEST_WAIT_SECONDS
-PAGE_ROWS = 16
-
-
-@asynccontextmanager
-async def stores(server: PostgresServer, *urls: str) -> AsyncIterator[Sequence[PostgresStore]]:
-    """One store, opened at each of `urls`, as by as many processes."""
-    schema = f"relaying_{WORLD.ids.new().hex}"
-    async with AsyncExitStack() as opened:
-        found = []
-        for url in urls:
-            found.append(await open_postgres_store(url, WORLD, schema=schema))
-            opened.push_async_callback(found[-1].close)
-        yield found
-    connection = await asyncpg.connect(server.url())
-    await connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
-    await connection.close()
-
-
-class Relaying:
-    """Takes messages out of a store as its relay does: again when it is woken."""
-
-    def __init__(self, store: PostgresStore) -> None:
-        self._outbox = store.outbox
-        self._waking = Waking(Touched.OUTBOX, WORLD.clock)
-        store.watch(self._waking.touched)
-        self.taken: list[OutboxRow] = []
-        self.turns = 0
-        self._turned = asyncio.Condition()
-
-    async def run(self) -> None:
-        """Until it is cancelled."""
-        offered = await self._outbox.all_left_up_to()
-        while True:
-            self._waking.clear()
-            page = await self._outbox.pending(offered, PAGE_ROWS)
-            self.taken += page
-            if page:
-                offered = page[-1].seq
-            async with self._turned:
-                self.turns += 1
-                self._turned.notify_all()
-            if len(page) < PAGE_ROWS:
-                await self._waking.wait()
-
-    async def until(self, messages: int, turns: int = 0) -> None:
-        """Wait until it has taken so many messages, in so many turns or more."""
-        async with asyncio.timeout(WITHIN_SECONDS), self._turned:
-            await self._turned.wait_for(lambda: len(self.taken) >= messages and self.turns >= turns)
 
 
 @pytest.fixture
@@ -158,44 +103,6 @@ async def test_what_another_process_commits_between_is_not_skipped(postgres: Pos
             await relaying.until(240)
         assert relaying.taken == await lying(second)
         assert len(relaying.taken) == 240
-
-
-@pytest.mark.parametrize("by", ["this process", "another process"])
-@pytest.mark.parametrize("comes_to_nothing", [False, True], ids=["commits", "comes to nothing"])
-async def test_who_held_messages_back_frees_them(
-    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, by: str, comes_to_nothing: bool
-) -> None:
-    """A batch that has drawn lower positions ends, and adds no message: the relay is woken all the same."""
-    told = by == "this process" or not comes_to_nothing
-    if told:  # so that nobody finds it by looking now and then
-        for name in ("LOOK_SECONDS", "LISTENING_LOOK_SECONDS"):
-            monkeypatch.setattr(notices, name, 3_600.0)
-    async with stores(postgres, *[postgres.url()] * (1 if by == "this process" else 2)) as (first, *others):
-        lock = WORLD.ids.new().int & 0x7FFF_FFFF_FFFF_FFFF
-        holder = await asyncpg.connect(postgres.url())
-        await holder.execute("SELECT pg_advisory_lock($1)", lock)
-        relaying = Relaying(first)
-        try:
-            async with running(relaying.run):
-                await relaying.until(0, turns=1)
-                wait = Write("SELECT pg_advisory_xact_lock($1)", (lock,))
-                fail = [Write("SELECT 1 / 0", ())] if comes_to_nothing else []
-                # Twice one stream: they are carried out one after the other
-                effects: list[Effect] = [append("Sale/1", 0), wait, *fail, append("Sale/1", 1)]
-                long = asyncio.ensure_future(commit([first, *others][-1], *effects))
-                async with asyncio.timeout(WITHIN_SECONDS):
-                    while await first.log.held() is None:
-                        await WORLD.sleep(0.01)
-                turns = relaying.turns
-                await commit(first, message(1))
-                await relaying.until(0, turns + 1)
-                assert relaying.taken == []
-                await holder.execute("SELECT pg_advisory_unlock($1)", lock)
-                (result,) = await asyncio.gather(long, return_exceptions=True)
-                assert isinstance(result, Exception) is comes_to_nothing, result
-                await relaying.until(1)
-        finally:
-            await holder.close()
 
 
 async def test_what_was_committed_over_a_broken_connection_is_relayed(postgres: PostgresServer) -> None:

@@ -5,6 +5,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from colonnade.persistence.postgres import tail as module
+from colonnade.persistence.postgres.holding import Hold
 from colonnade.persistence.postgres.tail import Tail
 from tests.persistence.drawing import Model, message
 
@@ -130,25 +131,37 @@ def test_what_others_added_has_to_be_looked_for() -> None:
     assert relaying.after(13) == [14]
 
 
-def test_a_relay_that_was_held_is_woken_once_by_what_is_decided() -> None:
-    """Whoever looks after it and is not held does not take that from it, nor does what others added."""
-    relaying = Relaying(10)
-    relaying.look(10, 11)
-    relaying.look(10)
-    relaying.tail.forget()
-    assert relaying.woken == 0
-    relaying.tail.decided()
-    relaying.tail.decided()
-    assert relaying.woken == 1
+class Held:
+    """Those who read under the horizon, and how often they were woken."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+        self.hold = Hold(self._wake)
+
+    def _wake(self) -> None:
+        self.woken += 1
 
 
-def test_what_is_decided_while_a_relay_looks_wakes_it() -> None:
-    """The answer tells of what held it then, and nobody tells again that it does not any more."""
-    relaying = Relaying(10)
-    look = relaying.tail.begin_look()
-    relaying.tail.decided()
-    relaying.tail.end_look(look, 10, 11)
-    assert relaying.woken == 1
+def test_who_was_held_is_woken_once_by_what_is_decided() -> None:
+    """Whoever looks after it and is not held does not take that from it."""
+    held = Held()
+    held.hold.end_look(held.hold.begin_look(), held=True)
+    held.hold.end_look(held.hold.begin_look(), held=False)
+    assert held.woken == 0
+    held.hold.decided()
+    held.hold.decided()
+    assert held.woken == 1
+
+
+def test_what_is_decided_while_one_looks_wakes_whom_it_held() -> None:
+    """The answer tells of what held the look then, and nobody tells again that it does not any more."""
+    held = Held()
+    looks = [held.hold.begin_look() for _ in range(2)]
+    held.hold.decided()
+    held.hold.end_look(looks[0], held=False)
+    assert held.woken == 0
+    held.hold.end_look(looks[1], held=True)
+    assert held.woken == 1
 
 
 @pytest.mark.parametrize("gap", [0, 1])

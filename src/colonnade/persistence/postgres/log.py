@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
+from colonnade.persistence.postgres.holding import Hold
 from colonnade.persistence.postgres.rows import Pages
 from colonnade.persistence.postgres.together import Together
 from colonnade.persistence.store import HorizonHeld, Loaded, StoredEvent, StoredMessage
@@ -47,7 +48,7 @@ _STREAMS = """
 
 # The end first: what is read then has come at least as far
 _PAGE = f"""
-    SELECT e.reached, page.* FROM {{s}}.log_end() AS e (reached) LEFT JOIN LATERAL (
+    SELECT e.reached, e.held, page.* FROM {{s}}.log_reach() AS e LEFT JOIN LATERAL (
         SELECT {_EVENT} FROM {{s}}.read_log($1, $2, $3) WHERE e.reached > $1
     ) page ON true
 """
@@ -58,8 +59,9 @@ _NOTHING = Loaded(None, ())
 class PostgresLog:
     """The events of a service, in the order of their positions; readers never skip."""
 
-    def __init__(self, pages: Pages, is_writing: Callable[[], bool]) -> None:
+    def __init__(self, pages: Pages, hold: Hold, is_writing: Callable[[], bool]) -> None:
         self._pages = pages
+        self._hold = hold
         on = pages.on
         self._load = on(_LOAD)
         self._load_from_snapshots = on(_LOAD_FROM_SNAPSHOTS)
@@ -109,8 +111,10 @@ class PostgresLog:
 
     async def page(self, after: int, limit: int, names: Collection[str]) -> tuple[int, list[StoredEvent]]:
         """The log's end, and then what `read` gives, in one statement."""
+        decided = self._hold.begin_look()
         rows = await self._pages.all(self._page, after, limit, sorted(set(names)))
-        return rows[0][0], [StoredEvent(*event) for _, *event in rows if event[0] is not None]
+        self._hold.end_look(decided, held=rows[0][1])
+        return rows[0][0], [StoredEvent(*event) for _, _, *event in rows if event[0] is not None]
 
     async def streams(self, category: str, after: str = "", limit: int = 256) -> list[str]:
         """Up to `limit` names of streams of `category` above `after`, in their order."""

@@ -7,6 +7,7 @@ from colonnade.persistence.failures import StoredAnswer
 from colonnade.persistence.own_chains import LANES
 from colonnade.persistence.postgres.connections import Connections
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, write_failure
+from colonnade.persistence.postgres.holding import Hold
 from colonnade.persistence.postgres.tail import Tail
 from colonnade.persistence.postgres.together import Together
 from colonnade.persistence.store import (
@@ -272,9 +273,10 @@ class PostgresInbox:
 class PostgresOutbox:
     """The messages on their way out."""
 
-    def __init__(self, pages: Pages, tail: Tail) -> None:
+    def __init__(self, pages: Pages, tail: Tail, hold: Hold) -> None:
         self._pages = pages
         self._tail = tail
+        self._hold = hold
         row = "seq, topic, partition, key, id, envelope"
         self._pending = pages.on("SELECT * FROM {s}.pending_messages($1, $2)")
         self._of_chain = pages.on(f"SELECT {row} FROM {{s}}.messages_of_chain($1, $2, $3, $4)")
@@ -283,9 +285,10 @@ class PostgresOutbox:
         """Up to `limit` messages whose seq is above `after`, in order, under the horizon, or what is known of them."""
         if known := self._tail.after(after, limit):
             return known
-        look = self._tail.begin_look()
+        look, decided = self._tail.begin_look(), self._hold.begin_look()
         rows = await self._pages.all(self._pending, after, limit)
         (reached, drawn, last, *_) = rows[-1]
+        self._hold.end_look(decided, held=reached < drawn)
         if last is None:
             rows = []
         elif len(rows) == limit:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine.interfaces import Dialect
@@ -14,6 +15,7 @@ from colonnade.persistence.postgres.connections import Connection, Connections, 
 from colonnade.persistence.postgres.dialect import postgres_dialect
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, query_failure, write_failure
 from colonnade.persistence.postgres.histories import HistoryEnded, Present, continue_history
+from colonnade.persistence.postgres.holding import Hold
 from colonnade.persistence.postgres.instance import PostgresInstance
 from colonnade.persistence.postgres.leases import PostgresLeases
 from colonnade.persistence.postgres.listening import Listener
@@ -143,9 +145,11 @@ class PostgresStore:
         self._connections = connections
         self._listener = None if shares else listener
         pages = self._pages = Pages(connections, schema)
-        self.log = PostgresLog(pages, self._is_writing)
-        tail = self._tail = Tail(self._wake_relay)
-        self.outbox = PostgresOutbox(pages, tail)
+        events, messages = Hold(partial(self._tell, Touched.EVENTS)), Hold(partial(self._tell, Touched.OUTBOX))
+        self._holds = events, messages
+        self.log = PostgresLog(pages, events, self._is_writing)
+        tail = self._tail = Tail(partial(self._tell, Touched.OUTBOX))
+        self.outbox = PostgresOutbox(pages, tail, messages)
         self.inbox = PostgresInbox(pages)
         self.timers = PostgresTimers(pages)
         self.losses = PostgresLosses(pages)
@@ -162,7 +166,7 @@ class PostgresStore:
         drawn = Drawn()
         self._listeners: list[Callable[[Touched], None]] = []
         writers = [
-            PostgresWriter(link, self.name, schema, self.partitions, drawn, tail, world.ids.new(), world)
+            PostgresWriter(link, self.name, schema, self.partitions, drawn, tail, self._decided, world.ids.new(), world)
             for link in connections.writers
         ]
         self._defining = writers[-1]
@@ -176,7 +180,7 @@ class PostgresStore:
             own,
             world,
             self._added_by_others,
-            tail.decided,
+            self._decided,
             instance,
             present,
         )
@@ -225,11 +229,12 @@ class PostgresStore:
 
     def _notify(self, touched: Touched) -> None:
         if touched & _DRAWN:
-            self._tail.decided()
+            self._decided()
         self._tell(touched)
 
-    def _wake_relay(self) -> None:
-        self._tell(Touched.OUTBOX)
+    def _decided(self) -> None:
+        for hold in self._holds:
+            hold.decided()
 
     def _tell(self, touched: Touched) -> None:
         for listener in self._listeners:

@@ -13,19 +13,12 @@ from typing import NamedTuple
 
 from colonnade.persistence.store import OutboxRow
 
-__all__ = ["TAIL_ROWS", "Look", "Tail"]
+__all__ = ["TAIL_ROWS", "Tail"]
 
 TAIL_ROWS = 1_024
 """How many messages are kept for a relay, at most: when nobody takes them, they are looked for when somebody does."""
 
 _SEQ = attrgetter("seq")
-
-
-class Look(NamedTuple):
-    """What was known when a look began."""
-
-    forgotten: int
-    decided: int
 
 
 class _Run(NamedTuple):
@@ -38,14 +31,11 @@ class _Run(NamedTuple):
 class Tail:
     """The messages behind the last look that are known to be all there are.
 
-    It calls `wake` when the relay has to come again though no message was added since it came.
+    It calls `wake` when the relay has to come again since it was handed less than there may be.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._is_held = False
-        """Whether a look ended before what had been drawn by then, and nothing was decided since."""
-        self._decided = 0
         self._forgotten = 0
         self._is_collecting = False
         self._from = 0
@@ -62,19 +52,14 @@ class Tail:
         """Whether somebody relays here, and wants to be told."""
         return self._is_collecting
 
-    def begin_look(self) -> Look:
-        """From here on, what is committed may not be found by the look."""
+    def begin_look(self) -> int:
+        """From here on, what is committed may not be found by the look; its number."""
         self._is_collecting = True
-        return Look(self._forgotten, self._decided)
+        return self._forgotten
 
-    def end_look(self, look: Look, reached: int, drawn: int) -> None:
+    def end_look(self, look: int, reached: int, drawn: int) -> None:
         """Everything up to `reached` is decided, and was found; positions up to `drawn` had been drawn by then."""
-        if reached < drawn:
-            if look.decided != self._decided:
-                self._wake()  # it may be what was decided while one looked
-            else:
-                self._is_held = True
-        if look.forgotten != self._forgotten or (self._reached is not None and reached <= self._reached):
+        if look != self._forgotten or (self._reached is not None and reached <= self._reached):
             return
         self._from = self._reached = reached
         self._drawn = max(self._drawn, drawn)
@@ -83,13 +68,6 @@ class Tail:
         for first, run in apart.items():
             self._set_apart(first, run.last, run.rows)
         self._close_up()
-
-    def decided(self) -> None:
-        """Positions were committed or came to nothing, or may have been: by this process, or by others."""
-        self._decided += 1
-        if self._is_held:
-            self._is_held = False
-            self._wake()
 
     def forget(self) -> None:
         """Others have added to the outbox, after all that is known here: that has to be looked for."""

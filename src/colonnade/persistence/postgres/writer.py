@@ -62,6 +62,7 @@ class PostgresWriter:
         partitions: int,
         drawn: Drawn,
         tail: Tail,
+        decided: Callable[[], None],
         id: UUID,
         world: World,
     ) -> None:
@@ -71,6 +72,7 @@ class PostgresWriter:
         self._partitions = partitions
         self._drawn = drawn
         self._tail = tail
+        self._decided = decided
         self.id = id
         self._world = world
         self._number = 0
@@ -195,7 +197,7 @@ class PostgresWriter:
     def _came_to_nothing(self, batch: Batch) -> None:
         self._drawn.take_back(batch)
         if batch.drawn:
-            self._tail.decided()  # others may be held by what it had drawn, and nobody else tells
+            self._decided()  # others may be held by what it had drawn, and nobody else tells
 
     async def define(self, statements: Sequence[str]) -> None:
         """Run statements that change tables, all or none; raises `WriteFailed`, `StoreFailed`."""

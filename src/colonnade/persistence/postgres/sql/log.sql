@@ -90,6 +90,16 @@ BEGIN
     RETURN (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.position <= reached);
 END $$;
 
+-- The log's end, and whether more had been drawn by then than is decided below it.
+CREATE FUNCTION log_reach(OUT reached bigint, OUT held boolean) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    drawn bigint := last_position();
+    horizon bigint := lowest_held(drawn);
+BEGIN
+    held := horizon < drawn;
+    reached := (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.position <= horizon);
+END $$;
+
 -- Beside them, in one row at least: up to where everything is decided, and what had been drawn by then.
 CREATE FUNCTION pending_messages(
     after bigint, wanted integer,
