@@ -187,6 +187,7 @@ ASKED: dict[str, Call] = {
 NO_READS = {
     "Versions.enter": "it has been called when the store was opened, as `renew` is",
     "Store.watch": "it only remembers who listens",
+    "Timers.watch": "it only remembers who listens",
     "Store.define": "it makes tables",
     "Store.health": "it tells what is known",
     "Store.close": "it ends",

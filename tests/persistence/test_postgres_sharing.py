@@ -19,6 +19,7 @@ from colonnade.persistence.unit import Advance, ArmTimer, Deliver, Effect, Publi
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.system.hosts.servers.postgresql import PostgresServer, postgresql
 from colonnade.testing.conformance.store.database import append, commit
+from colonnade.workers.timers import Timers
 from colonnade.world import real_world
 from tests.persistence.hearing import Hearing
 from tests.servers.running import own_folder
@@ -223,6 +224,23 @@ async def test_who_holds_readers_back_is_named(postgres: PostgresServer) -> None
             await connection.close()
         assert await second.log.held() is None
         assert len(await second.log.read()) == 2
+
+
+async def test_a_timer_that_another_process_arms_fires_here(postgres: PostgresServer) -> None:
+    """Before one that was armed here, and that is waited for: whoever fires timers looks when it is told."""
+    async with two(postgres.url()) as (first, second):
+        timers = asyncio.get_running_loop().create_task(Timers("shop", first, WORLD).run())
+        try:
+            now, message = WORLD.clock.micros(), Deliver("subscriber:Till", "a", b"{}")
+            for number in range(3):
+                await commit(first, ArmTimer(f"here {number}", now + 3_600_000_000, message))
+                await commit(second, ArmTimer(f"there {number}", now, message))
+                async with asyncio.timeout(WITHIN_SECONDS):
+                    while await second.inbox.unhandled() <= number:
+                        await WORLD.sleep(0.01)
+        finally:
+            timers.cancel()
+            await asyncio.wait([timers])
 
 
 async def test_who_is_alone_tells_nobody(postgres: PostgresServer) -> None:

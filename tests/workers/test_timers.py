@@ -1,7 +1,8 @@
 """Timers: messages whose moment has come are sent, each once, while the clocks can be believed."""
 
+import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ from colonnade.messages.envelope import Envelope
 from colonnade.observability.health import Severity
 from colonnade.persistence.failures import TimerGone
 from colonnade.persistence.sqlite import SqliteStore
+from colonnade.persistence.sqlite.rows import SqliteTimers
 from colonnade.persistence.unit import ArmTimer, DisarmTimer, Handled
 from colonnade.workers.timers import AGREEMENT_SECONDS, CLOCK_TOLERANCE_SECONDS, Timers
 from colonnade.world import World, micros_of
@@ -152,6 +154,78 @@ async def test_one_that_is_disarmed_just_before_it_would_fire_does_not(tmp_path:
         with pytest.raises(TimerGone, match="egg"):
             await commit(tower.store, tower.world, due.message, DisarmTimer(due.name, due.due))
         assert await tower.rung() == []
+
+
+def looks_of(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], Awaitable[None]] | None = None
+) -> list[int | None]:
+    """What is found whenever a store is asked for its next timer; `meanwhile` goes on before the answer is there."""
+    found: list[int | None] = []
+    ask = SqliteTimers.next_due
+
+    async def asked(self: SqliteTimers) -> int | None:
+        found.append(await ask(self))
+        if meanwhile is not None:
+            await meanwhile()
+        return found[-1]
+
+    monkeypatch.setattr(SqliteTimers, "next_due", asked)
+    return found
+
+
+async def test_what_is_armed_here_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what fires is: the moments of what this process arms are known, be they later than the next or earlier."""
+    looks = looks_of(monkeypatch)
+    async with a_tower(tmp_path, HandClock()) as tower:
+        await tower.arm("first", 0.0, "1")
+        await tower.until_fired(0)
+        before = len(looks)
+        for number in range(20):
+            await tower.arm(f"later {number}", 60.0 + number)
+            await tower.arm(f"sooner {number}", 59.0 - number)
+        tower.clock.advance(30.0)
+        await tower.arm("now", 0.0, "2")
+        await tower.until_fired(40)
+        assert await tower.rung() == ["1", "2"]
+        assert len(looks) <= before + 3
+
+
+async def test_one_that_is_armed_while_it_is_looked_for_the_next_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found was read before it was there."""
+    towers: list[Tower] = []
+
+    async def arm() -> None:
+        if towers:
+            await towers.pop().arm("meanwhile", 0.0, "2")
+            await asyncio.sleep(0)  # the watchers of the store have been told
+
+    looks_of(monkeypatch, arm)
+    async with a_tower(tmp_path, HandClock()) as tower:
+        towers.append(tower)
+        await tower.arm("first", 0.0, "1")
+        await tower.until_fired(0)
+        assert await tower.rung() == ["1", "2"]
+
+
+async def test_what_was_armed_while_nobody_was_at_work_fires(tmp_path: Path) -> None:
+    """By a loop that is started again: it looks, whatever it has been told."""
+    clock = HandClock()
+    world = world_of(clock)
+    async with opened(tmp_path, world) as store:
+        timers = Timers("shop", store, world)
+        tower = Tower(store, world, clock, timers, Commits(store))
+        for number in range(3):
+            async with running(timers.run):
+                await tower.arm(f"at work {number}", 0.0, f"{number}")
+                await tower.until_fired(0)
+            await tower.arm("next", 10.0, "0")
+            await commit(store, world, DisarmTimer("next"))
+            await tower.arm(f"at rest {number}", 0.0, f"{number}")
+        async with running(timers.run):
+            await tower.until_fired(0)
+        assert await tower.rung() == ["0", "0", "1", "1", "2", "2"]
 
 
 async def test_timers_are_durable(tmp_path: Path) -> None:

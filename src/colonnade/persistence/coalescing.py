@@ -15,13 +15,17 @@ BATCH_UNITS = 128
 
 
 class Written:
-    """What became of the units of one batch, in their order, and what the batch added to."""
+    """What became of the units of one batch, in their order, and what the batch added to.
 
-    __slots__ = ("results", "touched")
+    `armed` is the earliest moment (microseconds) of the timers that it armed, where it armed some.
+    """
 
-    def __init__(self, results: Sequence[Committed | Exception], touched: Touched) -> None:
+    __slots__ = ("armed", "results", "touched")
+
+    def __init__(self, results: Sequence[Committed | Exception], touched: Touched, armed: int | None = None) -> None:
         self.results = results
         self.touched = touched
+        self.armed = armed
 
 
 class Coalescer:
@@ -32,7 +36,7 @@ class Coalescer:
     """
 
     def __init__(
-        self, write: Callable[[Sequence[Unit]], Awaitable[Written]], listen: Callable[[Touched], None]
+        self, write: Callable[[Sequence[Unit]], Awaitable[Written]], listen: Callable[[Written], None]
     ) -> None:
         self._write = write
         self._listen = listen
@@ -75,7 +79,7 @@ class Coalescer:
                 _answer(batch, written.results)
                 if written.touched:
                     # In a turn of its own: a listener that fails takes no batch down
-                    self._loop.call_soon(self._listen, written.touched)
+                    self._loop.call_soon(self._listen, written)
         finally:
             self._writing = None
 

@@ -203,6 +203,12 @@ class Timers(Protocol):
     async def next_due(self) -> int | None:
         """The moment (microseconds) of the earliest timer; None when none is armed."""
 
+    def watch(self, listener: Callable[[int | None], None]) -> None:
+        """Call `listener` after every batch of commits that armed timers, on the event loop.
+
+        It is told the earliest of their moments (microseconds), or None where others may have armed some.
+        """
+
     async def names(self, prefix: str, after: str = "", limit: int = 256) -> list[str]:
         """Up to `limit` names of armed timers that begin with `prefix`, above the name `after`, in their order."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.failures import TimerGone
+from colonnade.persistence.moments import earliest
 from colonnade.persistence.store import DueTimer, Store, Touched
 from colonnade.persistence.unit import DisarmTimer, Unit
 from colonnade.workers.waking import Waking
@@ -32,7 +33,9 @@ class Timers:
         self._store = store
         self._world = world
         self._waking = Waking(Touched.TIMERS, world.clock)
-        store.watch(self._waking.touched)
+        self._next_due: int | None = None
+        self._must_look = True
+        store.timers.watch(self._armed)
         self._clocks = _Clocks(world.clock)
 
     def health(self) -> Sequence[HealthState]:
@@ -51,19 +54,40 @@ class Timers:
 
     async def run(self) -> None:
         """Fire until cancelled."""
+        self._must_look = True
         while True:
             self._waking.clear()
             if not self._clocks.agree():
                 await self._world.sleep(_LOOK_EVERY_SECONDS)
                 continue
-            next_due = await self._store.timers.next_due()
-            if next_due is None or next_due > self._world.clock.micros():
-                await self._waking.wait(next_due)
+            if self._must_look:
+                await self._look()
+            if not self._is_due():
+                if not await self._waking.wait(self._next_due) and not self._is_due():
+                    self._must_look = True
                 continue
+            self._must_look = True  # for what comes after those that are due
             due = await self._store.timers.due(self._world.clock.micros(), PAGE_TIMERS)
             async with asyncio.TaskGroup() as firing:  # beside each other, so that they are committed together
                 for timer in due:
                     firing.create_task(self._fire(timer))
+
+    async def _look(self) -> None:
+        # What is armed while it is read may come before what is found
+        self._must_look, self._next_due = False, None
+        self._next_due = earliest(await self._store.timers.next_due(), self._next_due)
+
+    def _armed(self, moment: int | None) -> None:
+        if moment is None:
+            self._must_look = True
+        elif self._next_due is None or moment < self._next_due:
+            self._next_due = moment
+        elif not self._is_due():
+            return
+        self._waking.wake()
+
+    def _is_due(self) -> bool:
+        return self._next_due is not None and self._next_due <= self._world.clock.micros()
 
     async def _fire(self, timer: DueTimer) -> None:
         # Only the timer that was read: it may have been disarmed, set anew or fired by another process meanwhile

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from colonnade.persistence.moments import earliest
 from colonnade.persistence.own_chains import OWN_CHAINS
 from colonnade.persistence.partitions import partition_of
 from colonnade.persistence.store import OutboxRow, Touched
@@ -105,6 +106,8 @@ class Batch:
         """How many positions it draws."""
         self.rows = 0
         """How many rows it adds to the inbox."""
+        self.armed: int | None = None
+        """The earliest moment of the timers that it arms."""
 
     def add(self, unit: Unit) -> None:
         """Add all effects of a unit but its SQL; its place in the batch is how many came before."""
@@ -292,6 +295,7 @@ class Batch:
         else:
             kept = ("publish", message.topic, message.key, "", message.id, message.envelope)
         self._row("arm_timers", (effect.name, effect.due, *kept))
+        self.armed = earliest(self.armed, effect.due)
         self.touched |= _TIMERS
 
     def _disarm(self, effect: DisarmTimer, unit: Unit, number: int) -> None:

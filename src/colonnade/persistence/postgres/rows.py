@@ -1,6 +1,6 @@
 """What lies in a store, a page at a time, each one statement and so one consistent state."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from colonnade.persistence.failures import StoredAnswer
@@ -338,6 +338,16 @@ class PostgresTimers:
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
+        self._listeners: list[Callable[[int | None], None]] = []
+
+    def watch(self, listener: Callable[[int | None], None]) -> None:
+        """Call `listener` after every batch of commits that armed timers."""
+        self._listeners.append(listener)
+
+    def armed(self, earliest: int | None) -> None:
+        """Timers have been armed, of which this is the `earliest` moment; None: others may have armed some."""
+        for listener in self._listeners:
+            listener(earliest)
 
     async def due(self, now: int, limit: int) -> list[DueTimer]:
         """Up to `limit` timers that are due at `now`, earliest first."""

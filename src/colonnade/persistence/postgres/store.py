@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.observability.health import HealthState, Severity
-from colonnade.persistence.coalescing import Coalescer
+from colonnade.persistence.coalescing import Coalescer, Written
 from colonnade.persistence.failures import StoreClosed, StoredAnswer, StoreFailed
 from colonnade.persistence.migrations.versions import check_code
 from colonnade.persistence.postgres.connections import Connection, Connections, name_of, roll_back
@@ -184,7 +184,7 @@ class PostgresStore:
             instance,
             present,
         )
-        self._coalescers = [Coalescer(writer.write, self._committed) for writer in writers]
+        self._coalescers = [Coalescer(writer.write, self._written) for writer in writers]
 
     async def listen(self) -> None:
         """Hear from now on of what other processes commit, and look after the replica."""
@@ -218,6 +218,11 @@ class PostgresStore:
         """Call `listener` after every batch of commits, of any process, with what was added to."""
         self._listeners.append(listener)
 
+    def _written(self, written: Written) -> None:
+        self._committed(written.touched)
+        if written.armed is not None:
+            self.timers.armed(written.armed)
+
     def _committed(self, touched: Touched) -> None:
         self._notify(touched)
         self._notices.committed(touched)
@@ -226,6 +231,8 @@ class PostgresStore:
         if touched & _DRAWN:
             self._tail.forget()
         self._notify(touched)
+        if touched & Touched.TIMERS:
+            self.timers.armed(None)
 
     def _notify(self, touched: Touched) -> None:
         if touched & _DRAWN:

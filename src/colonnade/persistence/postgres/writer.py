@@ -6,6 +6,7 @@ from uuid import UUID
 
 from colonnade.persistence.coalescing import Written
 from colonnade.persistence.failures import MessageTooLarge, MissedRow, OutcomeUnknown, StoreFailed, WriteFailed
+from colonnade.persistence.moments import earliest
 from colonnade.persistence.postgres.batch import Batch
 from colonnade.persistence.postgres.connections import Connection, Link, roll_back
 from colonnade.persistence.postgres.failures import DRIVER_ERRORS, Broken, Busy, Lost, Overtaken, write_failure
@@ -75,6 +76,8 @@ class PostgresWriter:
         self._decided = decided
         self.id = id
         self._world = world
+        self._armed: int | None = None
+        """The earliest moment of the timers that the batch at hand has armed so far."""
         self._number = 0
         """Of the last batch; used by whoever holds the link."""
         self._settle = f'SELECT "{schema}".settle_batch($1, $2)'
@@ -82,7 +85,7 @@ class PostgresWriter:
     async def write(self, batch: Sequence[Unit]) -> Written:
         """Commit the units of `batch` that lose against nobody; the result of each stands in its place."""
         results: list[Committed | Exception] = [Committed(0)] * len(batch)
-        touched = 0
+        touched, self._armed = 0, None
         waiting = []
         for place, unit in enumerate(batch):
             try:
@@ -96,7 +99,7 @@ class PostgresWriter:
         while waiting:
             sealed, waiting = seal(waiting)
             touched |= await self._write_sealed(sealed, results)
-        return Written(results, Touched(touched))
+        return Written(results, Touched(touched), self._armed)
 
     async def _write_sealed(self, sealed: Sequence[Candidate], results: list[Committed | Exception]) -> int:
         """Write units that want no row of each other; what was added to."""
@@ -134,6 +137,7 @@ class PostgresWriter:
             else:
                 for number, each in enumerate(rest):
                     results[each.place] = Committed(batch.position_of(number, drawn))
+                self._armed = earliest(self._armed, batch.armed)
                 return batch.touched
         return 0
 
@@ -159,6 +163,7 @@ class PostgresWriter:
                 results[one.place] = error
             else:
                 results[one.place] = Committed(position)
+                self._armed = earliest(self._armed, batch.armed)
                 return batch.touched
             return 0
         return 0
@@ -314,6 +319,7 @@ class PostgresWriter:
             drew.append((step, drawn))
             position = drawn[-1]
             batch.touched |= step.touched
+            batch.armed = earliest(batch.armed, step.armed)
         return position if position is not None else drawn[-1]
 
 

@@ -1,6 +1,6 @@
 """Pages of a SQLite store: each a short read on a connection that only reads."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -351,6 +351,16 @@ class SqliteTimers:
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
+        self._listeners: list[Callable[[int | None], None]] = []
+
+    def watch(self, listener: Callable[[int | None], None]) -> None:
+        """Call `listener` after every batch of commits that armed timers; nobody else arms any."""
+        self._listeners.append(listener)
+
+    def armed(self, earliest: int) -> None:
+        """Timers have been armed, of which this is the `earliest` moment."""
+        for listener in self._listeners:
+            listener(earliest)
 
     async def due(self, now: int, limit: int) -> list[DueTimer]:
         """Up to `limit` timers that are due at `now`, earliest first."""

@@ -12,7 +12,7 @@ import apsw
 from sqlalchemy.engine.interfaces import Dialect
 
 from colonnade.observability.health import HealthState
-from colonnade.persistence.coalescing import Coalescer
+from colonnade.persistence.coalescing import Coalescer, Written
 from colonnade.persistence.executor import ThreadExecutor
 from colonnade.persistence.failures import StoreClosed, StoredAnswer, StoreFailed
 from colonnade.persistence.slots import slot_of
@@ -118,7 +118,7 @@ class SqliteStore:
         self.inbox = SqliteInbox(pages, writer.inbox)
         self._leases = SqliteLeases(transactions, world, self._notify)
         self._versions = SqliteVersions(transactions)
-        self._coalescer = Coalescer(writer.write, self._notify)
+        self._coalescer = Coalescer(writer.write, self._written)
 
     @property
     def replica(self) -> Replica | None:
@@ -152,6 +152,11 @@ class SqliteStore:
     def watch(self, listener: Callable[[Touched], None]) -> None:
         """Call `listener` after every batch of commits with what the batch added to."""
         self._listeners.append(listener)
+
+    def _written(self, written: Written) -> None:
+        self._notify(written.touched)
+        if written.armed is not None:
+            self.timers.armed(written.armed)
 
     def _notify(self, touched: Touched) -> None:
         for listener in self._listeners:

@@ -18,6 +18,7 @@ from colonnade.persistence.failures import (
     VersionConflict,
     WriteFailed,
 )
+from colonnade.persistence.moments import earliest
 from colonnade.persistence.partitions import partition_of
 from colonnade.persistence.sizes import check_size
 from colonnade.persistence.sqlite.inbox import InboxWriter
@@ -117,7 +118,7 @@ class SqliteWriter:
             Park: lambda effect, unit: inbox.park(effect, unit.time),
             Unpark: self._touching(Touched.INBOX, lambda effect, unit: inbox.unpark(effect)),
             Discard: self._touching(Touched.INBOX, lambda effect, unit: inbox.discard(effect)),
-            ArmTimer: self._touching(Touched.TIMERS, self._statements.arm),
+            ArmTimer: self._touching(Touched.TIMERS, self._arm),
         }
 
     async def write(self, batch: Sequence[Unit]) -> Written:
@@ -138,7 +139,7 @@ class SqliteWriter:
                 return _joined([await self._write_alone(unit) for unit in batch])
             else:
                 self.inbox.committed()
-                return Written(results, Touched(self._touched))
+                return Written(results, Touched(self._touched), self._armed)
         return Written(results, Touched(0))
 
     async def _write_alone(self, unit: Unit) -> Written:
@@ -155,6 +156,7 @@ class SqliteWriter:
         self._events: list[tuple[object, ...]] = []
         self._outbox: list[tuple[object, ...]] = []
         self._touched = 0
+        self._armed: int | None = None
         for place in places:
             unit = batch[place]
             try:
@@ -207,6 +209,10 @@ class SqliteWriter:
             self._touched |= bit
 
         return apply_and_tell
+
+    def _arm(self, effect: ArmTimer, unit: Unit) -> None:
+        self._statements.arm(effect, unit)
+        self._armed = earliest(self._armed, effect.due)
 
     def _check(self, unit: Unit) -> None:
         if unit.fence is not None:
@@ -337,7 +343,8 @@ def _check_answered_once(unit: Unit) -> None:
 
 
 def _joined(parts: Sequence[Written]) -> Written:
-    touched = Touched(0)
+    touched, armed = Touched(0), None
     for part in parts:
         touched |= part.touched
-    return Written([part.results[0] for part in parts], touched)
+        armed = earliest(armed, part.armed)
+    return Written([part.results[0] for part in parts], touched, armed)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, delete, func, select
 from sqlalchemy.schema import CreateTable
 
-from colonnade.persistence.failures import MarkMoved, QueryFailed, WriteFailed
+from colonnade.persistence.failures import MarkMoved, QueryFailed, TimerGone, WriteFailed
 from colonnade.persistence.store import ChainPage, Deferral, DueTimer, LeftMessage, OutboxWeight, Sharer, Touched
 from colonnade.persistence.unit import (
     Advance,
@@ -19,6 +19,7 @@ from colonnade.persistence.unit import (
     Publish,
     Relayed,
     Settle,
+    Unit,
 )
 from colonnade.testing.conformance.store.database import NOW, WORLD, StoreSuite, commit, numbers, sale, sales, sql
 
@@ -157,6 +158,31 @@ class OutgoingSuite(StoreSuite):
             assert [each.name for each in await store.timers.due(NOW + 2, 10)] == ["others", "early"]
             assert await store.timers.due(NOW + 1, 10) == [DueTimer("others", NOW + 1, published(5))]
             assert len(await store.timers.due(NOW + 9, 2)) == 2
+
+    async def test_who_waits_for_timers_is_told_the_earliest_moment_of_what_is_armed(self) -> None:
+        """Once for each batch that was committed and armed some; not of what was disarmed, nor of what was refused."""
+        async with self.store() as store:
+            heard: list[int | None] = []
+            last = asyncio.Event()
+
+            def listen(moment: int | None) -> None:
+                heard.append(moment)
+                if moment == NOW + 9:
+                    last.set()
+
+            store.timers.watch(listen)
+            await commit(store, timer("late", NOW + 3), timer("early", NOW + 2), timer("later", NOW + 4))
+            await commit(store, DisarmTimer("late"), published(1))
+            with pytest.raises(TimerGone):
+                await commit(store, timer("refused", NOW + 1), DisarmTimer("unknown", NOW))
+            refused = Unit(NOW, UUID(int=1), effects=[timer("refused", NOW), DisarmTimer("unknown", NOW)])
+            accepted = [Unit(NOW, UUID(int=1), effects=[timer(f"{moment}", moment)]) for moment in (NOW + 8, NOW + 7)]
+            results = await asyncio.gather(*map(store.commit, (refused, *accepted)), return_exceptions=True)
+            assert [isinstance(result, TimerGone) for result in results] == [True, False, False]
+            await commit(store, timer("last", NOW + 9))
+            async with asyncio.timeout(10):
+                await last.wait()
+            assert heard == [NOW + 2, NOW + 7, NOW + 9]
 
     async def test_a_timer_of_the_same_name_replaces(self) -> None:
         """It is due once, at its new moment, with its new message."""
