@@ -15,6 +15,7 @@ from colonnade.persistence.unit import (
     Answer,
     ArmTimer,
     ChainId,
+    Defer,
     Deliver,
     DisarmTimer,
     Effect,
@@ -22,6 +23,8 @@ from colonnade.persistence.unit import (
     HandledAtOnce,
     Incoming,
     Receive,
+    Retry,
+    Settle,
     Unit,
 )
 from colonnade.system.hosts.servers.postgresql import PostgresServer
@@ -43,6 +46,7 @@ WAITING = 1_000
 MOST_ROWS = 100
 """More rows of a table than this are no look for each of those that are handed over."""
 
+TABLES = ("inbox", "heads", "timers", "answers", "deferrals")
 LOCK_MILLISECONDS = 5_000
 ID = UUID(int=1)
 CHAIN = ChainId("shop", ID, "shop.events", 1)
@@ -78,6 +82,8 @@ MADE: dict[str, Make] = {
     "answers": lambda place, rows: [Answer(f"s{n}", b"f", b"{}", 1 << 60) for n in _of_round(place)],
     "timers that are disarmed": lambda place, rows: [DisarmTimer(f"t{n}") for n in _of_round(place)],
     "messages that are handled": lambda place, rows: [Handled(row) for row in rows[:ROWS]],
+    "messages that are tried again": lambda place, rows: [Retry(row, 1, 1, "why") for row in rows[:ROWS]],
+    "replies that are settled": lambda place, rows: [Settle(f"k{n}", "shop", "a") for n in _of_round(place)],
     "messages done at once": lambda place, rows: [HandledAtOnce("Bell", f"k{n}") for n in _of_round(place)],
     "messages of a chain": lambda place, rows: [_received(place, [_incoming(n) for n in _of_round(place)])],
     "messages of a chain done at once": lambda place, rows: [
@@ -94,9 +100,11 @@ async def commit(connection: Any, effects: Sequence[Effect]) -> None:
     await connection.fetchval(sql, *arguments)
 
 
-@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize(("times", "counted"), [(1, False), (TIMES, False), (TIMES, True)])
 @pytest.mark.parametrize("what", MADE)
-async def test_a_kept_plan_looks_for_each_row_along_an_index(play: Stage, what: str, *, counted: bool) -> None:
+async def test_a_kept_plan_looks_for_each_row_along_an_index(
+    play: Stage, what: str, times: int, *, counted: bool
+) -> None:
     """Though it was made when to read the whole table was less, and nobody has told the server of its new size."""
     (actor,) = await play.play([[]], ())
     connection, numbers = actor.connection, count()
@@ -105,21 +113,22 @@ async def test_a_kept_plan_looks_for_each_row_along_an_index(play: Stage, what: 
         more = [next(numbers) for _ in range(many)]
         await commit(connection, [_message(number) for number in more])
         await commit(connection, [ArmTimer(f"armed{number}", 1 << 50, _message(number)) for number in more])
+        await commit(connection, [Defer(f"given{number}", "shop", "a") for number in more])
         await commit(connection, [Answer(f"given{number}", b"f", b"{}", 1 << 60) for number in more])
         return [row for (row,) in await connection.fetch("SELECT id FROM inbox WHERE consumer = 'Till' ORDER BY id")]
 
-    for place in range(TIMES):
+    for place in range(times):
         await commit(connection, MADE[what](place, await wait_for_more(ROWS)))
         if place == COUNTED_AFTER and counted:
-            await connection.execute("VACUUM ANALYZE inbox, heads, timers, answers")
+            await connection.execute("VACUUM ANALYZE " + ", ".join(TABLES))
     rows = await wait_for_more(WAITING)
     await connection.execute("SELECT pg_stat_force_next_flush()")
     async with connection.transaction():
         before = await counts(connection)
-        await commit(connection, MADE[what](TIMES, rows))
+        await commit(connection, MADE[what](times, rows))
         after = await counts(connection)
     read = {}
-    for table in ("inbox", "heads", "timers", "answers"):
+    for table in TABLES:
         scans_before, _, fetched_before = before.get(table, (0, 0, 0))
         scans, _, fetched = after.get(table, (0, 0, 0))
         read[table] = (scans - scans_before, fetched - fetched_before)

@@ -72,7 +72,8 @@ CREATE TYPE new_answer AS (
 
 -- Planned as the inbox's are (`inbox.sql`). One that has expired is looked for only where one is in the way.
 CREATE FUNCTION keep_answers(before bigint[], given new_answer[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     kept text[];
     again text[];
@@ -171,7 +172,8 @@ END $$;
 
 -- With a moment the timer must be armed for it; without one it need not be armed.
 CREATE FUNCTION disarm_timers(before bigint[], units integer[], names text[], moments bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     there text[];
     losses json;
@@ -201,9 +203,12 @@ BEGIN
 END $$;
 
 CREATE FUNCTION settle_replies(before bigint[], waiting_for text[], who text[], reply_keys text[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off
+SET plan_cache_mode TO force_generic_plan AS $$
 BEGIN
-    DELETE FROM deferrals d USING unnest(waiting_for, who, reply_keys) AS g (key, reply_to, reply_key)
+    DELETE FROM deferrals d USING (
+        SELECT * FROM unnest(waiting_for, who, reply_keys) LIMIT cardinality(who)
+    ) AS g (key, reply_to, reply_key)
     WHERE d.key = g.key AND d.reply_to = g.reply_to AND d.reply_key = g.reply_key;
     RETURN before;
 END $$;

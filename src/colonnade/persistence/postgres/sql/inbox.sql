@@ -4,13 +4,14 @@
 -- in a later statement, for what follows. Else a message that comes while the last one is handled would be left
 -- without a head, for ever.
 --
--- These tables are nearly empty when a plan is made that is kept, and full while it is: `enable_seqscan` is off, so that
--- none reads a table as a whole. `LIMIT cardinality(...)` leaves none out. What is handed over counts as ten rows in a
--- plan that is kept, and ten are joined with all of a small table; with a limit that is not known they count as one,
--- which is looked for along an index.
+-- These tables are nearly empty when a plan is made, and full while it is kept: `enable_seqscan` is off, so that none reads
+-- a table as a whole. `LIMIT cardinality(...)` leaves none out. What is handed over counts as ten rows in a plan for all
+-- values, as so many as it is in one for these, and some are joined with all of a small table; with a limit that is not
+-- known they count as one, which is looked for along an index. So it is planned once, for all values.
 
 CREATE FUNCTION advance_heads(rows bigint[], consumers text[], keys text[], chains integer[], seqs bigint[])
-RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off
+SET plan_cache_mode TO force_generic_plan AS $$
 BEGIN
     PERFORM FROM heads h JOIN (
             SELECT * FROM unnest(consumers, keys, chains) LIMIT cardinality(chains)
@@ -47,7 +48,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION handle_messages(before bigint[], units integer[], rows bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     done record;
 BEGIN
@@ -67,13 +69,14 @@ END $$;
 
 CREATE FUNCTION retry_messages(
     before bigint[], units integer[], rows bigint[], tried integer[], moments bigint[], causes text[]
-) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     there bigint[];
 BEGIN
     WITH failed AS (
         UPDATE inbox i SET attempts = g.attempts, cause = g.cause
-        FROM unnest(rows, tried, causes) AS g (id, attempts, cause)
+        FROM (SELECT * FROM unnest(rows, tried, causes) LIMIT cardinality(rows)) AS g (id, attempts, cause)
         WHERE i.id = g.id AND i.parked_at IS NULL RETURNING i.id
     )
     SELECT array_agg(f.id) INTO there FROM failed f;
@@ -81,7 +84,7 @@ BEGIN
         PERFORM lose_rows('CLHAN', units, rows, there);
     END IF;
     UPDATE heads h SET not_before = g.moment
-    FROM unnest(rows, moments) AS g (id, moment) JOIN inbox i ON i.id = g.id
+    FROM (SELECT * FROM unnest(rows, moments) LIMIT cardinality(rows)) AS g (id, moment) JOIN inbox i ON i.id = g.id
     WHERE h.consumer = i.consumer AND h.key = i.key AND h.chain = i.chain AND h.id = i.id;
     RETURN before;
 END $$;
@@ -140,7 +143,8 @@ END $$;
 
 -- Messages of the service to itself that are done at once: nothing may wait before them.
 CREATE FUNCTION expect_free_lines(before bigint[], units integer[], consumers text[], keys text[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     losses json;
 BEGIN
@@ -199,7 +203,8 @@ CREATE TYPE chain_line AS (of_chain integer, consumer text COLLATE "C", key text
 -- is done at once must be free: with the chain's row locked, nobody else adds to them.
 CREATE FUNCTION receive_messages(
     before bigint[], marks chain_mark[], messages new_inbox_row[], completed chain_place[], at_once chain_line[]
-) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off AS $$
+) RETURNS bigint[] LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan TO off
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
     mark chain_mark;
     known integer[] := '{}';
