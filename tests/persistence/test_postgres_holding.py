@@ -12,6 +12,7 @@ from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.testing.conformance.store.database import append, commit
 from colonnade.world import real_world
 from tests.persistence.reading import WITHIN_SECONDS, Projecting, Relaying, stores
+from tests.persistence.stalling import stalled_at
 from tests.workers.hands import running
 
 WORLD = real_world()
@@ -55,3 +56,17 @@ async def test_who_held_readers_back_wakes_them(
                 await reading.until(1)
         finally:
             await holder.close()
+
+
+async def test_what_was_given_once_is_not_taken_back(postgres: PostgresServer) -> None:
+    """A writer that stalls before its lock takes the horizon back: what was seen in the outbox is still there."""
+    async with stores(postgres, postgres.url()) as (store,):
+        for number in range(4):
+            await commit(store, Publish("shop.events", "a", UUID(int=10 + number), b"{}"))
+        rows = await store.outbox.pending(0, 3)
+        rows += await store.outbox.pending(rows[-1].seq, 3)
+        assert len(rows) == 4
+        async with stalled_at(postgres.url(), store, rows[0].seq):
+            await commit(store, MESSAGE)
+            assert await store.outbox.pending(rows[1].seq, 9) == rows[2:]
+        assert [row.id for row in await store.outbox.pending(rows[-1].seq, 9)] == [MESSAGE.id]

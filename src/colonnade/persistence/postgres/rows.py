@@ -278,16 +278,20 @@ class PostgresOutbox:
         self._tail = tail
         self._hold = hold
         row = "seq, topic, partition, key, id, envelope"
-        self._pending = pages.on("SELECT * FROM {s}.pending_messages($1, $2)")
+        self._pending = pages.on("SELECT * FROM {s}.pending_messages($1, $2, $3)")
+        self._decided = 0
+        """Up to here everything is decided for good, though the horizon goes back."""
         self._of_chain = pages.on(f"SELECT {row} FROM {{s}}.messages_of_chain($1, $2, $3, $4)")
 
     async def pending(self, after: int, limit: int) -> list[OutboxRow]:
         """Up to `limit` messages whose seq is above `after`, in order, under the horizon, or what is known of them."""
         if known := self._tail.after(after, limit):
+            self._decided = max(self._decided, known[-1].seq)
             return known
         look, decided = self._tail.begin_look(), self._hold.begin_look()
-        rows = await self._pages.all(self._pending, after, limit)
+        rows = await self._pages.all(self._pending, after, limit, self._decided)
         (reached, drawn, last, *_) = rows[-1]
+        self._decided = max(self._decided, reached)
         self._hold.end_look(decided, held=reached < drawn)
         if last is None:
             rows = []

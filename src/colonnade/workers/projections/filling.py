@@ -107,8 +107,11 @@ class Filling:
         """
         limit = self._pace.size
         end, events = await self._store.log.page(self.position, limit, self._names)
-        # All up to the end that was seen before is read, unless the page is full
-        reach = events[-1].position if len(events) == limit else max(end, events[-1].position if events else 0)
+        # All up to the end that was seen before is read, unless the page is full; the end may go back (row 3 of the
+        # guarantees: a writer that stalls before its lock), and what has been projected stays so
+        reach = events[-1].position if events else self.position
+        if len(events) < limit:
+            reach = max(reach, end)
         poison: PoisonEvent | None = None
         writes: list[Write] = []
         for number, event in enumerate(events, 1):

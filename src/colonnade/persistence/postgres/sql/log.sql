@@ -100,15 +100,17 @@ BEGIN
     reached := (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.position <= horizon);
 END $$;
 
--- Beside them, in one row at least: up to where everything is decided, and what had been drawn by then.
+-- Beside them, in one row at least: up to where everything is decided, and what had been drawn by then. Whoever has seen
+-- that everything is `decided` up to somewhere sees that far again: a writer that stalls before it takes its lock takes
+-- the horizon back, and draws above what was seen.
 CREATE FUNCTION pending_messages(
-    after bigint, wanted integer,
+    after bigint, wanted integer, decided bigint,
     OUT reached bigint, OUT drawn bigint, OUT seq bigint, OUT topic text, OUT partition integer, OUT key text, OUT id uuid,
     OUT envelope bytea
 ) RETURNS SETOF record LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     drawn := last_position();
-    reached := lowest_held(drawn);
+    reached := greatest(lowest_held(drawn), decided);
     RETURN QUERY SELECT pending_messages.reached, pending_messages.drawn, page.*
         FROM (SELECT) one LEFT JOIN LATERAL (
             SELECT o.seq, o.topic, o.partition, o.key, o.id, o.envelope FROM outbox o
