@@ -8,6 +8,7 @@ from colonnade.persistence.postgres import open_postgres_store
 from colonnade.persistence.unit import Deliver, Handled, Publish
 from colonnade.system.hosts.servers.postgresql import PostgresServer
 from colonnade.testing.conformance.store.database import append, commit
+from colonnade.workers.at_once.trying import LONGEST_REST_SECONDS
 from colonnade.world import real_world
 from tests.garbage import left_behind
 from tests.workers.counter import a_counter, message
@@ -36,6 +37,22 @@ async def test_messages_that_are_done_at_once_leave_no_garbage(tmp_path: Path) -
             for number in range(MANY):
                 await counter.do(append(f"Sale/{number}", 0), message("a", f"{number}"), message("b", f"{number}"))
         assert len(await counter.done("a")) == MANY
+        assert left.ours == []
+
+
+async def test_messages_that_fail_at_once_leave_no_garbage(tmp_path: Path) -> None:
+    """The error holds the frames it went through, and none of those the error."""
+    async with a_counter(tmp_path) as counter:
+
+        def dropped() -> Exception | None:
+            raise RuntimeError("dropped it")
+
+        counter.clerk.faults["a"] = dropped
+        with left_behind() as left:
+            for number in range(MANY):
+                await counter.do(append(f"Sale/{number}", 0), message("a", f"{number}"))
+                counter.clock.advance(LONGEST_REST_SECONDS)
+        assert len(counter.clerk.tried) >= 1
         assert left.ours == []
 
 

@@ -171,6 +171,7 @@ class AtOnce:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # the worker meets what is wrong with the message again, counts it, and tells of it
+        doing.task = None  # whose exception holds the frames that hold this
         if self._doing.pop(number, None) is not None:
             doing.joint.ended()
 

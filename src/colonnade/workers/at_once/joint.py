@@ -27,7 +27,8 @@ class Doing:
     joint: "Joint"
     after: "Doing | None"
     behind: "Doing | None"
-    outcome: asyncio.Future[Committed]
+    outcome: asyncio.Future[Committed | None]
+    """None where it is not committed with the others: an exception that waits here would hold its own frames."""
     task: asyncio.Task[None] | None = None
     unit: Unit | None = None
     work: Work | None = None
@@ -72,7 +73,10 @@ class Joint:
         for message in sent:
             self.begin(message, doing)
         self.ended()
-        return await doing.outcome
+        committed = await doing.outcome
+        if committed is None:
+            raise NotAtOnce
+        return committed
 
     def ended(self) -> None:
         """One that was missing has joined, or never will."""
@@ -109,8 +113,7 @@ class Joint:
                 gone.add(doing)
                 doing.unit = None
                 if not doing.outcome.done():
-                    doing.outcome.set_exception(NotAtOnce())
-                    doing.outcome.exception()
+                    doing.outcome.set_result(None)
 
     def end(self) -> None:
         """Commit whoever has not been by itself, and let go of all: in a circle they would wait for the collector."""

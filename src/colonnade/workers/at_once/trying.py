@@ -3,7 +3,7 @@
 from colonnade.workers.at_once.messages import AtHand
 from colonnade.world import Clock
 
-__all__ = ["REMEMBERED", "REST_SECONDS", "Trying"]
+__all__ = ["LONGEST_REST_SECONDS", "REMEMBERED", "REST_SECONDS", "Trying"]
 
 REST_SECONDS = 0.1
 """For how long messages of a kind go the other way after one that did not join in time, or could not; for twice as long
