@@ -1,7 +1,7 @@
 """Messages of one line that are done at once: each goes on from what the one before it decided, in one commit."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -11,22 +11,23 @@ import pytest
 from colonnade.messages.envelope import Envelope
 from colonnade.observability.correlation import Context
 from colonnade.persistence.execution import Outcome, Refused
-from colonnade.persistence.failures import LineBusy
+from colonnade.persistence.failures import LineBusy, NotAtOnce
 from colonnade.persistence.store import Committed, DueMessage, Touched
-from colonnade.persistence.unit import ArmTimer, Deliver, DisarmTimer, Effect, Handled, HandledAtOnce, Unit
-from colonnade.persistence.work import work_at_hand
+from colonnade.persistence.unit import Append, ArmTimer, Deliver, DisarmTimer, Effect, Handled, HandledAtOnce, Unit
+from colonnade.persistence.work import StreamBusy, work_at_hand
 from colonnade.workers.at_once import AtOnce, joint
-from tests.execution.shops import FOR_EVER, WORLD, Shop
+from tests.execution.shops import FOR_EVER, WORLD, Shop, Stock
 from tests.workers.hands import WITHIN_SECONDS, envelope
 
 PORTER = "porter"
 
 
 class Order(msgspec.Struct):
-    """How many are to be set aside, and what is to be done after it."""
+    """How many are to be set aside, and what is to be done after it, of the same goods or of those named `of`."""
 
     quantity: int
     then: "list[Order]" = []
+    of: str = ""
 
 
 @dataclass
@@ -38,6 +39,9 @@ class Porter:
     joins: bool = True
     seen: list[int] = field(default_factory=list)
     """How many were left when an order came."""
+    tries: int = 1
+    """How often it carries out what fails, before it says so."""
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
     fault: Callable[[Order], None] = lambda order: None
     more: Callable[[Order], list[Effect]] = lambda order: []
     close: Callable[[Outcome[None]], list[Effect]] = lambda outcome: []
@@ -49,11 +53,20 @@ class Porter:
         async def handle() -> None:
             stock = await self.shop.stock(due.key)
             self.seen.append(stock.left)
+            if (gate := self.gates.get(due.key)) is not None:
+                await gate.wait()
             stock.reserve(order.quantity)
             self.fault(order)
-            work_at_hand().effects.extend([*(ordered(due.key, each) for each in order.then), *self.more(order)])
+            sent = [ordered(each.of or due.key, each) for each in order.then]
+            work_at_hand().effects.extend([*sent, *self.more(order)])
 
-        await self.shop.execution.run(handle, context=context, base=[Handled(due.row)], close=self.close)
+        for tries_left in reversed(range(self.tries)):
+            try:
+                await self.shop.execution.run(handle, context=context, base=[Handled(due.row)], close=self.close)
+                return
+            except RuntimeError:
+                if not tries_left:
+                    raise
 
 
 def ordered(id: str, order: Order) -> Deliver:
@@ -91,6 +104,16 @@ class Yard:
         while due := await self.shop.store.inbox.due(FOR_EVER, 1):
             (message,) = due
             await self.porter.consume(message, Envelope.decode(message.envelope), Context(UUID(int=4)))
+
+    async def is_held(self, id: str) -> bool:
+        """Whether somebody holds the stream of a stock: a message that is done at once does not get to it."""
+        try:
+            await self.shop.run(lambda: self.shop.stock(id), base=[Handled(-1_000_000)])
+        except StreamBusy:
+            return True
+        except NotAtOnce:
+            return False
+        raise AssertionError("nobody does such a message")
 
     @property
     def was_in_the_inbox(self) -> bool:
@@ -221,6 +244,109 @@ async def test_nothing_overtakes_what_goes_into_the_inbox(yard: Yard) -> None:
     assert await yard.shop.left("milk") == 99
     await yard.do_waiting()
     assert [100 - left for left in yard.porter.seen] == [0, 1, 4]
+
+
+async def test_a_stream_goes_back_past_those_that_are_turned_away_with_the_next(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the one whose unit is committed still: who comes meanwhile waits for it, and meets no conflict."""
+    await yard.shop.reserve("milk")
+    commit = yard.shop.store.commit
+    held: list[bool] = []
+
+    async def busy(unit: Unit) -> Committed:
+        if HandledAtOnce(PORTER, "van") in unit.effects:
+            raise LineBusy(PORTER, "van")
+        if _writes(unit, "milk"):
+            await _meanwhile(commit)
+            held.append(await yard.is_held("milk"))
+        return await commit(unit)
+
+    monkeypatch.setattr(yard.shop.store, "commit", busy)
+    # What the van sends to the line of milk is behind the first, and is turned away with the van
+    van = Order(1, [Order(20, [Order(30)], of="milk")])
+    unit = Unit(WORLD.clock.micros(), UUID(int=3), effects=[ordered("milk", chain(10)), ordered("van", van)])
+    await yard.at_once.commit(unit)
+    assert yard.porter.seen == [99, 100, 89, 69]
+    assert held == [True]
+    assert await yard.waiting() == [van]
+    assert await yard.shop.left("milk") == 89
+    await yard.do_waiting()
+    assert await yard.shop.left("milk") == 39
+
+
+async def test_nothing_is_committed_of_whom_the_end_of_the_worker_has_cancelled(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has let go of its streams: what it would have done is in the inbox."""
+    await yard.shop.reserve("milk")
+    yard.porter.gates["van"] = asyncio.Event()
+    commit = yard.shop.store.commit
+    held: list[bool] = []
+
+    async def looking(unit: Unit) -> Committed:
+        if _writes(unit, "milk"):
+            await _meanwhile(commit)
+            held.append(await yard.is_held("milk"))
+        return await commit(unit)
+
+    monkeypatch.setattr(yard.shop.store, "commit", looking)
+    both_joined = asyncio.Event()
+    yard.porter.fault = lambda order: both_joined.set() if order.quantity == 20 else None
+    effects = [ordered("milk", chain(10, 20)), ordered("van", chain(1))]
+    doing = asyncio.ensure_future(yard.at_once.commit(Unit(WORLD.clock.micros(), UUID(int=3), effects=[*effects])))
+    await both_joined.wait()
+    await yard.at_once.close()
+    await doing
+    assert all(held)
+    yard.porter.gates.clear()
+    await yard.do_waiting()
+    assert await yard.shop.left("milk") == 69
+    assert not await yard.is_held("milk")
+
+
+async def test_one_that_puts_another_in_the_place_of_what_it_found_loses(yard: Yard) -> None:
+    """Nothing of what it recorded is taken for recorded by the one before it, and lost in silence."""
+
+    def fault(order: Order) -> None:
+        if order.quantity == 20:
+            other = Stock("milk")
+            other.reserve(5)
+            yard.shop.stocks.add(other)
+
+    yard.porter.fault = fault
+    await yard.order(chain(10, 20))
+    assert await yard.waiting() == [chain(10, 20)]
+    yard.porter.fault = lambda order: None
+    await yard.do_waiting()
+    assert await yard.shop.left("milk") == 70
+
+
+async def test_what_one_has_failed_with_is_not_handed_to_its_next_try(yard: Yard) -> None:
+    """The stream is back with the one before it, and what lies in memory is not what that one decided."""
+    await yard.shop.reserve("milk")
+
+    def fault(order: Order) -> None:
+        if order.quantity == 20:
+            raise RuntimeError("dropped it")
+
+    yard.porter.fault, yard.porter.tries = fault, 2
+    await yard.order(chain(10, 20))
+    assert yard.porter.seen == [99, 89]
+    assert await yard.waiting() == [chain(20)]
+    assert await yard.shop.left("milk") == 89
+
+
+async def _meanwhile(commit: Callable[[Unit], Awaitable[Committed]]) -> None:
+    """Let all go on who have been told of something, or wait until what was handed in before is decided."""
+    for _ in range(2):
+        await commit(Unit(WORLD.clock.micros(), UUID(int=3)))
+
+
+def _writes(unit: Unit, id: str) -> bool:
+    """Whether it adds to the stream of a stock, by itself or by what is done with it."""
+    effects = [effect for each in (unit, *unit.followers) for effect in each.effects]
+    return any(isinstance(effect, Append) and effect.stream == f"Stock/{id}" for effect in effects)
 
 
 def _brings(id: str, order: Order) -> Unit:

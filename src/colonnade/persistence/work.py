@@ -144,7 +144,8 @@ class Work:
         # What a refused one has recorded is dropped, though its aggregates have been through it
         if before.over or before.refused or before._queues is not self._queues or stream not in before.held:
             return False
-        aggregate = before.aggregates.get(stream)
+        # What came back has been through what became of nothing
+        aggregate = before.aggregates.get(stream) if stream not in before.lent else None
         if aggregate is None:
             return False
         before.held.remove(stream)
@@ -158,6 +159,8 @@ class Work:
         """What this work has recorded on a stream, and the version before it."""
         aggregate = self.aggregates[stream]
         before = self.taken_over.get(stream, 0)
+        if before and self.before is not None and aggregate is not self.before.aggregates[stream]:
+            before = 0  # put in the place of what was taken over
         return aggregate.version + before, aggregate.recorded[before:] if before else aggregate.recorded
 
     def announce(self) -> None:
@@ -190,11 +193,14 @@ class Work:
         decided.add_done_callback(leave)
 
     def _give(self, stream: str) -> None:
-        """To the work before, if that has not ended, else to the next in line."""
-        if stream in self.taken_over and self.before is not None and not self.before.over:
-            self.before.held.append(stream)
-        else:
-            self._queues.leave(stream)
+        """To the last work before that has not ended, of those that had it, else to the next in line."""
+        work = self
+        while stream in work.taken_over and work.before is not None:
+            work = work.before
+            if not work.over:
+                work.held.append(stream)
+                return
+        self._queues.leave(stream)
 
 
 current_work: ContextVar[Work | None] = ContextVar("colonnade.work", default=None)

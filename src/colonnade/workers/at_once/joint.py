@@ -102,7 +102,8 @@ class Joint:
         return ()
 
     def joined(self) -> list[Doing]:
-        """Those whose units are to be committed."""
+        """Those whose units are to be committed; who was cancelled meanwhile lets go of its streams without that."""
+        self.dismiss([doing for doing in self.begun if doing.unit is not None and doing.outcome.done()])
         return [doing for doing in self.begun if doing.unit is not None]
 
     def dismiss(self, some: Collection[Doing]) -> None:
