@@ -2,9 +2,18 @@
 
 from pathlib import Path
 
+import pytest
+
 from colonnade.persistence.store import Touched
+from colonnade.workers.at_once import joint
 from colonnade.workers.sagas.history import End
-from tests.sagas.travelling import Travel, travelling
+from tests.sagas.travelling import WITHIN_SECONDS, Travel, travelling
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is late, however busy the machine is."""
+    monkeypatch.setattr(joint, "JOINING_SECONDS", WITHIN_SECONDS)
 
 
 def touched_in(travel: Travel) -> list[Touched]:
@@ -28,6 +37,21 @@ async def test_a_saga_hears_at_once_that_it_is_completed(tmp_path: Path) -> None
         assert await travel.told() == [("TripBooked", {})]
         *_, answered, ended = [event for event in await travel.trips.log.read() if event.stream.startswith("BookTrip/")]
         assert answered.causation_id == ended.causation_id
+
+
+async def test_a_saga_goes_on_at_once_through_the_steps_of_its_own_service(tmp_path: Path) -> None:
+    """Each goes on from the answer to the one before it, though all of them come to one line: all is one commit."""
+    async with travelling(tmp_path) as travel:
+        travel.clerks.tell("book a", "wait")
+        await travel.plan("a", "bag-1", "bag-2")
+        await travel.clerks.until_asked("book a")
+        touched = touched_in(travel)
+        travel.clerks.may_go_on.set()
+        assert await travel.ended() is End.COMPLETED
+        await travel.system.settled()
+        assert not any(each & Touched.INBOX for each in touched)
+        assert await travel.trips.timers.names("saga/", "") == []
+        assert await travel.told() == [("TripBooked", {})]
 
 
 async def test_one_whose_completion_fails_first_hears_of_it_later(tmp_path: Path) -> None:

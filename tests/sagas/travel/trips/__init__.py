@@ -68,6 +68,43 @@ class FailTrip(Command):
     code: str
 
 
+class Pack(Command):
+    """Pack a bag, which the service does by itself."""
+
+    trip_id: UUID
+    bag: str
+
+
+class Unpack(Command):
+    """Unpack it."""
+
+    trip_id: UUID
+    bag: str
+
+
+class Packed(Event):
+    """A bag is packed."""
+
+    bag: str
+
+
+class Unpacked(Event):
+    """It is not any more."""
+
+    bag: str
+
+
+class Bag(Aggregate[Packed | Unpacked, str]):
+    """A bag of one trip."""
+
+    def note(self, event: Packed | Unpacked) -> None:
+        """Take down what was done."""
+        self.record(event)
+
+    def apply(self, event: Packed | Unpacked) -> None:
+        """Keep nothing."""
+
+
 class CancelTrip(Command):
     """Somebody stays at home."""
 
@@ -75,7 +112,7 @@ class CancelTrip(Command):
 
 
 class BookTrip(Saga[TripPlanned]):
-    """Book seat by seat."""
+    """Book seat by seat; what is called a bag is packed at home."""
 
     def key(self, event: TripPlanned) -> UUID:
         """Known by its trip."""
@@ -86,6 +123,8 @@ class BookTrip(Saga[TripPlanned]):
         of, timeout = event.trip_id, timedelta(seconds=event.seconds)
 
         def step(seat: str) -> Step:
+            if seat.startswith("bag"):
+                return Step(seat, Pack(of, seat), undo=Unpack(of, seat), timeout=timeout)
             undo = Unbook(of, seat) if not seat.endswith("!") else None
             return Step(seat, Book(of, seat), undo=undo, timeout=timeout)
 
@@ -139,6 +178,43 @@ class FailTripHandler:
 
 
 @dataclass(frozen=True)
+class PackHandler:
+    """Packs."""
+
+    bags: Repository[Bag]
+    clerks: Clerks
+
+    async def __call__(self, command: Pack) -> None:
+        """Pack."""
+        if await self.clerks.decide(f"book {command.bag}") == "refuse":
+            raise NotNow()
+        (await _bag(self.bags, command.trip_id, command.bag)).note(Packed(command.bag))
+
+
+@dataclass(frozen=True)
+class UnpackHandler:
+    """Unpacks."""
+
+    bags: Repository[Bag]
+    clerks: Clerks
+
+    async def __call__(self, command: Unpack) -> None:
+        """Unpack."""
+        if await self.clerks.decide(f"unbook {command.bag}") == "refuse":
+            raise NotNow()
+        (await _bag(self.bags, command.trip_id, command.bag)).note(Unpacked(command.bag))
+
+
+async def _bag(repository: Repository[Bag], trip_id: UUID, name: str) -> Bag:
+    id = f"{trip_id}/{name}"
+    bag = await repository.find(id)
+    if bag is None:
+        bag = Bag(id)
+        repository.add(bag)
+    return bag
+
+
+@dataclass(frozen=True)
 class CancelTripHandler:
     """Cancels."""
 
@@ -158,7 +234,14 @@ def trips(clerks: Clerks, saga: type[Saga[TripPlanned]] | None = BookTrip) -> Se
     return Service(
         "trips",
         contracts=contracts,
-        handlers=[PlanTripHandler, CompleteTripHandler, FailTripHandler, CancelTripHandler],
+        handlers=[
+            PlanTripHandler,
+            CompleteTripHandler,
+            FailTripHandler,
+            PackHandler,
+            UnpackHandler,
+            CancelTripHandler,
+        ],
         sagas=[saga] if saga is not None else [],
         providers=[in_the_office],
     )
