@@ -89,7 +89,6 @@ class SqliteWriter:
             Publish: _check_size,
             Deliver: _check_size,
             Handled: self._check_waiting,
-            HandledAtOnce: self._check_free,
             Retry: self._check_waiting,
             Park: self._check_waiting,
             Unpark: self._check_edited,
@@ -233,6 +232,8 @@ class SqliteWriter:
                     actual = self._version_of(effect.stream)
                     if actual != effect.version:
                         raise VersionConflict(effect.stream, effect.version, actual)
+                elif type(effect) is HandledAtOnce:
+                    self._check_free(effect, unit)  # only the first of them handles what was in the inbox
                 elif (check := checks.get(type(effect))) is not None:
                     check(effect, each)
 

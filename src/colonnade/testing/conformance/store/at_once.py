@@ -138,6 +138,20 @@ class AtOnceSuite(StoreSuite):
                 await commit(store, HandledAtOnce(TILL, "a"), append("Bill/1", 0))
                 assert await store.log.streams("Bill") == ["Bill/1"]
 
+    async def test_a_follower_may_send_to_the_line_of_what_the_unit_handles(self) -> None:
+        """The message in the inbox is done with it, and first; one behind that is in the way."""
+        async with self.store() as store:
+            await commit(store, Deliver(TILL, "a", b"1"))
+            (first,) = await store.inbox.due(FOR_EVER, 1)
+            answered = unit(append("Bill/1", 0), HandledAtOnce(TILL, "a"))
+            await store.commit(_with(unit(Handled(first.row), HandledAtOnce(TILL, "b")), answered))
+            assert await waiting(store) == []
+            await commit(store, Deliver(TILL, "a", b"2"), Deliver(TILL, "a", b"3"))
+            (second,) = await store.inbox.due(FOR_EVER, 1)
+            again = unit(append("Bill/2", 0), HandledAtOnce(TILL, "a"))
+            with pytest.raises(LineBusy):
+                await store.commit(_with(unit(Handled(second.row), HandledAtOnce(TILL, "b")), again))
+
     async def test_a_message_is_done_at_once_with_the_one_before_it(self) -> None:
         """The unit that handles the last message of a line may send it another, unless there is one between them."""
         async with self.store() as store:
