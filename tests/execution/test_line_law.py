@@ -106,7 +106,7 @@ class House:
     async def commit(self, unit: Unit) -> Committed:
         """Commit, or fail where several units are to be committed."""
         if unit.followers:
-            fault = next(self.faults, "no")
+            fault: Fault = next(self.faults, "no")
             lines = [
                 (each.consumer, each.key)
                 for one in (unit, *unit.followers)
