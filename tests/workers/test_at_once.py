@@ -1,6 +1,7 @@
 """Messages done at once: in the commit that brings them, and never before what waits in their line."""
 
 import asyncio
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
@@ -19,7 +20,7 @@ from colonnade.persistence.addresses import Routes
 from colonnade.persistence.failures import NotAtOnce, VersionConflict
 from colonnade.persistence.store import Committed, DueMessage, Touched
 from colonnade.persistence.unit import Append, Defer, NewEvent, Settle, Unit, Write
-from colonnade.workers.at_once import AtOnce
+from colonnade.workers.at_once import AtOnce, joint
 from colonnade.workers.at_once.committing import BUSY_LINES
 from colonnade.workers.at_once.joint import JOINED
 from colonnade.workers.at_once.trying import REMEMBERED, REST_SECONDS
@@ -287,6 +288,24 @@ async def test_a_kind_of_which_some_take_long_rests_longer_each_time(tmp_path: P
         counter.clock.advance(REST_SECONDS)
         await counter.do(message("d", "1"))
         assert await counter.done("d") == ["1"]
+
+
+async def test_one_that_hardly_had_time_is_not_taken_for_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What took the time was the one that it follows from: the kind is tried the next time."""
+    monkeypatch.setattr(joint, "JOINING_SECONDS", 1.0)
+    async with a_counter(tmp_path) as counter:
+
+        def takes_its_time() -> None:
+            time.sleep(1.0)  # all of it, and nobody else comes to anything meanwhile
+
+        counter.clerk.faults["a"] = takes_its_time
+        counter.clerk.sends = {"a": [message("b", "2")]}
+        counter.clerk.gates["b"] = asyncio.Event()
+        await counter.do(message("a", "1"))
+        assert await counter.done("a") == ["1"]
+        assert await counter.store.inbox.unhandled() == 1
+        await counter.do(message("c", "3"))
+        assert await counter.done("c") == ["3"]
 
 
 async def test_what_a_broker_brings_is_done_before_it_is_acknowledged(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ __all__ = ["JOINED", "Doing", "Joint"]
 JOINING_SECONDS = 0.05
 """How long a commit waits for the units that are to join it."""
 
+HARDLY = 0.2
+"""Who has had less than this part of that time is late because of those that it follows from, not by itself."""
+
 JOINED = 64
 """The most messages in one commit: what follows from what follows has an end."""
 
@@ -27,6 +30,8 @@ class Doing:
     joint: "Joint"
     after: "Doing | None"
     behind: "Doing | None"
+    since: float
+    """The second of the loop's clock in which it began."""
     outcome: asyncio.Future[Committed | None]
     """None where it is not committed with the others: an exception that waits here would hold its own frames."""
     task: asyncio.Task[None] | None = None
@@ -59,7 +64,8 @@ class Joint:
         self._lines[line] = None
         if len(self.begun) >= JOINED or not (is_first or (behind is not None and behind.may_be_followed)):
             return
-        doing = Doing(message, self, after, behind, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        doing = Doing(message, self, after, behind, loop.time(), loop.create_future())
         if self._start(doing):
             self._lines[line] = doing
             self.begun.append(doing)
@@ -85,7 +91,7 @@ class Joint:
             self._settle(complete=True)
 
     async def wait(self) -> Sequence[Doing]:
-        """Return when nobody is missing, or it has taken too long: who was late. Nobody joins from then on."""
+        """Return when nobody is missing, or it has taken too long: who took long. Nobody joins from then on."""
         loop = asyncio.get_running_loop()
         self._complete = loop.create_future()
         # A future and a timer: a timeout around an event costs several times as much, for every commit
@@ -130,4 +136,5 @@ class Joint:
         for doing in late:
             if doing.task is not None:
                 doing.task.cancel()
-        return late
+        had_time = asyncio.get_running_loop().time() - HARDLY * JOINING_SECONDS
+        return [each for each in late if each.since <= had_time]
