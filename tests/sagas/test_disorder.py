@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from colonnade.messages.envelope import Envelope
 from colonnade.persistence.addresses import HANDLERS
 from colonnade.persistence.reply_keys import Direction, ReplyKey
 from colonnade.persistence.unit import Deliver, Publish
 from colonnade.workers.sagas.history import End
-from colonnade.workers.sagas.messages import consumer_of
+from colonnade.workers.sagas.messages import TIMEOUT, consumer_of
 from tests.sagas.travel.clerks import Doing
 from tests.sagas.travel.stations import Confirm
 from tests.sagas.travel.trips import CancelTrip
@@ -25,6 +27,15 @@ async def repeat(travel: Travel) -> None:
     await travel.system.settled()
 
 
+async def armed(travel: Travel) -> list[tuple[str, str]]:
+    """What the saga waits for with a timer: the timers' names and the steps."""
+    timers = await travel.trips.timers.due(1 << 60, 100)
+    decoded = [(each.name, Envelope.decode(each.message.envelope)) for each in timers]
+    return sorted(
+        (name, msgspec.json.decode(envelope.data)["step"]) for name, envelope in decoded if envelope.type == TIMEOUT
+    )
+
+
 @pytest.mark.parametrize("seats", [("a", "b", "c"), ("a", "b c"), ("a b c",)])
 async def test_answers_that_come_twice_change_nothing(tmp_path: Path, seats: tuple[str, ...]) -> None:
     """Neither while the saga waits for another, nor after its end."""
@@ -33,11 +44,14 @@ async def test_answers_that_come_twice_change_nothing(tmp_path: Path, seats: tup
         await travel.plan(*seats)
         await travel.clerks.until_asked("book c")
         await travel.system.settled()
-        before = await travel.history()
+        before, timers = await travel.history(), await armed(travel)
+        assert len(timers) == 1
         await repeat(travel)
-        assert await travel.history() == before
+        assert (await travel.history(), await armed(travel)) == (before, timers)
         await travel.execute(Confirm(TRIP, "c", booked=True))
         assert await travel.ended() is End.COMPLETED
+        await travel.system.settled()
+        assert await armed(travel) == []
         before = await travel.history()
         await repeat(travel)
         assert await travel.history() == before
@@ -182,3 +196,20 @@ def test_a_reply_key_is_read_as_it_was_written() -> None:
     for direction in Direction:
         key = ReplyKey(consumer_of("BookTrip"), str(TRIP), "a|do|1|b", direction, 12)
         assert ReplyKey.parse(str(key)) == key
+
+
+async def test_each_step_that_waits_has_a_timer_of_its_own(tmp_path: Path) -> None:
+    """Those of one stage beside each other; the next stage takes them over, and so does what tells the end."""
+    async with travelling(tmp_path) as travel:
+        for seat in "abcd":
+            travel.clerks.tell(f"book {seat}", "defer")
+        await travel.plan("a b", "c", "d")
+        for seat in "ab":
+            await travel.clerks.until_asked(f"book {seat}")
+        await travel.system.settled()
+        assert [step for _, step in await armed(travel)] == ["a", "b"]
+        for seat, waiting in [("b", ["a"]), ("a", ["c"]), ("c", ["d"]), ("d", [])]:
+            await travel.execute(Confirm(TRIP, seat, booked=True))
+            await travel.system.settled()
+            assert [step for _, step in await armed(travel)] == waiting
+        assert await travel.ended() is End.COMPLETED

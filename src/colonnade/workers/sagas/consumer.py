@@ -160,8 +160,8 @@ class SagaConsumer:
         asks = instance.answered(
             ask, asked.number, code=reply.refused, detail=reply.detail or "", settled=reply.settled
         )  # fmt: skip
-        self._disarm_answered(instance, ask)
         self._send(instance, asks, context)
+        self._disarm_answered(instance, ask)
 
     async def _until_settled(self, due: DueMessage) -> None:
         """Raise `NotYet` while an answer that came in time may be on its way, or lies in the inbox: it goes first."""
@@ -201,26 +201,29 @@ class SagaConsumer:
         control = msgspec.json.decode(envelope.data, type=SagaControl)
         instance = await self.instances.get(UUID(envelope.subject))
         asks: list[Ask] = []
+        skipped: list[Ask] = []
         match control.action:
             case "retry":
                 asks = instance.retry()
             case "skip":
                 step = control.step or ""
                 asks = instance.skip(step)
-                self._disarm_answered(instance, Ask(step))
-                self._disarm_answered(instance, Ask(step, undo=True))
+                skipped = [Ask(step), Ask(step, undo=True)]
             case "compensate":
                 asks = instance.compensate_by_hand()
             case "close":
                 instance.close()
         self._send(instance, asks, context)
+        for ask in skipped:
+            self._disarm_answered(instance, ask)
         return instance
 
     def _send(self, instance: SagaInstance, asks: Sequence[Ask], context: Context) -> None:
         work_at_hand().effects.extend(self._sender.effects(instance, asks, context))
 
     def _disarm_answered(self, instance: SagaInstance, ask: Ask) -> None:
-        """Forget the timer of what is outstanding no more; what is asked for anew in this unit sets it again."""
-        if not instance.awaits(ask):
-            timer = timer_name(self.name, text_of(instance.id), ask.step, undo=ask.undo)
+        """Forget the timer of what is outstanding no more, where nothing else that is has taken it over."""
+        place = instance.place_of(ask)
+        if not instance.awaits_any_at(place, undo=ask.undo):
+            timer = timer_name(self.name, text_of(instance.id), place, undo=ask.undo)
             work_at_hand().effects.append(DisarmTimer(timer))

@@ -106,6 +106,7 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         self.end: End | None = None
         self.closed = False
         self.started: SagaStarted | None = None
+        self._places: dict[str, int] = {}
         self._times: dict[tuple[str, bool], int] = {}
         self._done: set[str] = set()
         self._late: dict[str, int] = {}
@@ -132,6 +133,15 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
     def awaits(self, ask: Ask) -> bool:
         """Whether that was asked for and has no answer."""
         return self.steps.get(ask.step) is (StepState.UNDOING if ask.undo else StepState.ASKED)
+
+    def place_of(self, ask: Ask) -> int:
+        """Where in its stage the step stands, from 0; the commands of the end stand alone."""
+        return self._places.get(ask.step, 0)
+
+    def awaits_any_at(self, place: int, *, undo: bool) -> bool:
+        """Whether anything was asked for at this place of a stage and has no answer."""
+        waiting = StepState.UNDOING if undo else StepState.ASKED
+        return any(state is waiting and self._places.get(step, 0) == place for step, state in self.steps.items())
 
     @property
     def stuck_on(self) -> Ask | None:
@@ -237,7 +247,8 @@ class SagaInstance(Aggregate[SagaEvent, UUID]):
         match event:
             case SagaStarted():
                 self.started = event
-                self.steps = {step.id: StepState.WAITING for stage in event.stages for step in stage}
+                self._places = {step.id: place for stage in event.stages for place, step in enumerate(stage)}
+                self.steps = dict.fromkeys(self._places, StepState.WAITING)
             case StepAsked():
                 self._times[event.step, event.undo] = self._times.get((event.step, event.undo), 0) + 1
                 self.steps[event.step] = StepState.UNDOING if event.undo else StepState.ASKED

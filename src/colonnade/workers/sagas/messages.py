@@ -57,9 +57,13 @@ def consumer_of(saga: str) -> str:
     return f"saga:{saga}"
 
 
-def timer_name(saga: str, key: str, step: str, *, undo: bool) -> str:
-    """The name of the timer that waits for the answer to a step or its undoing."""
-    return f"{timers_of(saga)}{key}/{step}/{'undo' if undo else 'do'}"
+def timer_name(saga: str, key: str, place: int, *, undo: bool) -> str:
+    """The name of the timer that waits for the answer to the step at a place of its stage, or to its undoing.
+
+    Stages come one after the other, so that the next step at that place takes the timer over: one row changes, where
+    else one would go and another come.
+    """
+    return f"{timers_of(saga)}{key}/{place}/{'undo' if undo else 'do'}"
 
 
 def timers_of(saga: str) -> str:
@@ -67,11 +71,13 @@ def timers_of(saga: str) -> str:
     return f"saga/{saga}/"
 
 
-def timeout_timer(saga: str, asked: ReplyKey, due: int, service: str, context: Context, world: World) -> ArmTimer:
+def timeout_timer(
+    saga: str, asked: ReplyKey, place: int, due: int, service: str, context: Context, world: World
+) -> ArmTimer:
     """What tells a saga at `due` (microseconds since 1970-01-01T00:00:00Z) that there was no answer."""
     data = msgspec.json.encode(SagaTimeout(asked.step, asked.undo, asked.number))
     envelope = _own_message(service, TIMEOUT, asked.key, data, context, world)
-    name = timer_name(saga, asked.key, asked.step, undo=asked.undo)
+    name = timer_name(saga, asked.key, place, undo=asked.undo)
     return ArmTimer(name, due, Deliver(asked.consumer, asked.key, envelope, "timers"))
 
 

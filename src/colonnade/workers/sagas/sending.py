@@ -76,7 +76,8 @@ class SagaSender:
             key = text_of(instance.id)
             asked = ReplyKey(consumer_of(self.name), key, ask.step, ask.direction, instance.times_asked(ask))
             effects.append(self._command(asked, command, now, expires, context))
-            effects.append(timeout_timer(self.name, asked, due, self.routes.service, context, self.world))
+            place = instance.place_of(ask)
+            effects.append(timeout_timer(self.name, asked, place, due, self.routes.service, context, self.world))
         return effects
 
     def _failed_command(self, instance: SagaInstance) -> StoredMessage | None:
