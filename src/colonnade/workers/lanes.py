@@ -1,4 +1,4 @@
-"""The messages of some partitions of a topic on their way to the broker, one batch after the other."""
+"""The messages of a topic on their way to the broker, one batch after the other."""
 
 import asyncio
 from collections import deque
@@ -12,38 +12,27 @@ from colonnade.persistence.store import OutboxRow, OutboxRows
 from colonnade.workers.backoff import Backoff
 from colonnade.world import World
 
-__all__ = ["LANE_ROWS", "Lane", "LaneId", "lane_of"]
+__all__ = ["LANE_ROWS", "Lane"]
 
 BATCH_ROWS = 256
-
-LANES_A_TOPIC = 2
-"""How many batches of a topic may be on their way at a time, each of other partitions: while one is taken over, which
-may be a commit, the next is made ready."""
 
 LANE_ROWS = 1_024
 """How many messages of a lane wait in memory; when there are more, the rest stays in the outbox until they left."""
 
-LaneId = tuple[str, int]
-"""The topic, and which of its partitions."""
-
 _log = get_logger()
 
 
-def lane_of(topic: str, partition: int) -> LaneId:
-    """The lane of a topic's partition."""
-    return topic, partition % LANES_A_TOPIC
-
-
 class Lane:
-    """Publishes the messages of some partitions of one topic, so that no topic waits for another's consumers.
+    """Publishes the messages of one topic, so that no topic waits for another's consumers.
 
+    One batch at a time: what comes while it is taken over, which may be a commit, goes together in the next.
     `reached` says for each partition which message the broker has acknowledged last; it is the `prev` of the next.
     `moved` is called whenever that changes.
     """
 
     def __init__(
         self,
-        id: LaneId,
+        topic: str,
         source: str,
         history: UUID,
         broker: Broker,
@@ -51,8 +40,7 @@ class Lane:
         reached: Mapping[int, int],
         moved: Callable[[], None],
     ) -> None:
-        self.id = id
-        self.topic = id[0]
+        self.topic = topic
         self.reached = dict(reached)
         self._source = source
         self._history = history
@@ -102,7 +90,7 @@ class Lane:
         page = await outbox.pending(self._left_after, BATCH_ROWS)
         # What comes later than all that was offered will be offered
         up_to = offered()
-        self._rows.extend(row for row in page if lane_of(row.topic, row.partition) == self.id and row.seq <= up_to)
+        self._rows.extend(row for row in page if row.topic == self.topic and row.seq <= up_to)
         done = not page or page[-1].seq >= up_to
         self._left_after = None if done else page[-1].seq
 

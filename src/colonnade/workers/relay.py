@@ -8,7 +8,7 @@ from colonnade.observability.health import HealthState, Severity
 from colonnade.persistence.failures import LeaseLost
 from colonnade.persistence.store import Lease, Store, Touched
 from colonnade.persistence.unit import Fence, Relayed, Unit
-from colonnade.workers.lanes import Lane, LaneId, lane_of
+from colonnade.workers.lanes import Lane
 from colonnade.workers.leasing import Freed
 from colonnade.workers.waking import Waking
 from colonnade.world import World
@@ -53,24 +53,21 @@ class Relay:
         self._freed = Freed(store, world)
         self._waking = Waking(Touched.OUTBOX, world.clock)
         store.watch(self._waking.touched)
-        self._lanes: dict[LaneId, Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._moved = asyncio.Event()
         self._offered: int | None = None
 
     def health(self) -> Sequence[HealthState]:
         """Whether messages cannot leave, and of which topics."""
-        troubles: dict[str, tuple[float, str]] = {}
-        for lane in self._lanes.values():
-            trouble = lane.trouble()
-            if trouble is not None and trouble[0] >= LATE_SECONDS:
-                troubles[lane.topic] = max(troubles.get(lane.topic, trouble), trouble)
+        troubles = [(topic, trouble) for topic, lane in self._lanes.items() if (trouble := lane.trouble()) is not None]
         return [
             HealthState(
                 f"{self._service}.relay.{topic}",
                 Severity.DEGRADED,
                 f"Messages to {topic} have stayed in the outbox for {seconds:.0f} s: {cause}",
             )
-            for topic, (seconds, cause) in troubles.items()
+            for topic, (seconds, cause) in troubles
+            if seconds >= LATE_SECONDS
         ]
 
     async def is_behind(self) -> bool:
@@ -103,7 +100,7 @@ class Relay:
     async def _relay(self, lease: Lease) -> None:
         outbox = self._store.outbox
         marks = await outbox.relayed()
-        lanes: dict[LaneId, Lane] = {}
+        lanes: dict[str, Lane] = {}
         # What has left stays for a while: it is not passed over row by row
         self._lanes, self._offered = lanes, await outbox.all_left_up_to()
         async with asyncio.TaskGroup() as tasks:
@@ -113,10 +110,9 @@ class Relay:
                 self._waking.clear()
                 page = await outbox.pending(self._offered, PAGE_ROWS)
                 for row in page:
-                    id = lane_of(row.topic, row.partition)
-                    lane = lanes.get(id)
+                    lane = lanes.get(row.topic)
                     if lane is None:
-                        lane = lanes[id] = self._lane(id, marks)
+                        lane = lanes[row.topic] = self._lane(row.topic, marks)
                         tasks.create_task(lane.run(outbox, lambda: self._offered or 0))
                     lane.offer(row)
                 if page:
@@ -124,9 +120,9 @@ class Relay:
                 if len(page) < PAGE_ROWS:
                     await self._waking.wait()
 
-    def _lane(self, id: LaneId, marks: dict[tuple[str, int], int]) -> Lane:
-        reached = {partition: seq for (topic, partition), seq in marks.items() if lane_of(topic, partition) == id}
-        return Lane(id, self._service, self._store.history, self._broker, self._world, reached, self._moved.set)
+    def _lane(self, topic: str, marks: dict[tuple[str, int], int]) -> Lane:
+        reached = {partition: seq for (of, partition), seq in marks.items() if of == topic}
+        return Lane(topic, self._service, self._store.history, self._broker, self._world, reached, self._moved.set)
 
     async def _renew(self, lease: Lease) -> None:
         while True:

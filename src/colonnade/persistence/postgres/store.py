@@ -184,7 +184,7 @@ class PostgresStore:
             instance,
             present,
         )
-        self._coalescers = [Coalescer(writer.write, self._written) for writer in writers]
+        self._coalescers = [Coalescer(writer.write, self._written, in_halves=True) for writer in writers]
 
     async def listen(self) -> None:
         """Hear from now on of what other processes commit, and look after the replica."""
