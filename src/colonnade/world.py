@@ -105,7 +105,7 @@ def micros_of(moment: datetime) -> int:
 
 def datetime_of(micros: int) -> datetime:
     """The moment, in UTC, that lies `micros` microseconds after 1970-01-01T00:00:00Z."""
-    return _EPOCH + timedelta(microseconds=micros)
+    return _EPOCH + timedelta(0, 0, micros)  # by place: the name costs half as much again
 
 
 def uuid_of(sixteen: bytes) -> UUID:

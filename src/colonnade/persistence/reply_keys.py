@@ -1,7 +1,9 @@
 """Where the answer to a saga's command goes, and what it answers."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+
+import msgspec
 
 __all__ = ["Direction", "ReplyKey"]
 
@@ -18,8 +20,11 @@ class Direction(StrEnum):
 _DIRECTIONS = {direction.value: direction for direction in Direction}
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyKey:
+_KEPT = 1_000
+"""Of how many texts it is remembered what they say: a command and its answer have the same one."""
+
+
+class ReplyKey(msgspec.Struct, frozen=True, gc=False):
     """Which asking of which step of which saga a command is: `number` counts from 1 how often it was asked for.
 
     `consumer` and `key` name the saga's line in the inbox of the service that it belongs to.
@@ -55,12 +60,13 @@ class ReplyKey:
             raise ValueError("It is a reply that does not say to whom.")
         return consumer, key
 
-    @classmethod
-    def parse(cls, text: str) -> "ReplyKey":
+    @staticmethod
+    @lru_cache(_KEPT)
+    def parse(text: str) -> "ReplyKey":
         """The key that `text` is, in which a step's id may hold any sign; raises `ValueError`."""
         consumer, key, rest = text.split("|", 2)
         step, direction, number = rest.rsplit("|", 2)
         known = _DIRECTIONS.get(direction)
         if known is None:
             raise ValueError(f"{direction!r} is no direction of a step.")
-        return cls(consumer, key, step, known, int(number))
+        return ReplyKey(consumer, key, step, known, int(number))

@@ -150,8 +150,8 @@ class AtOnce:
             return False
         number = next(self._numbers)
         self._doing[number] = doing
-        loop = asyncio.get_running_loop()
-        task = doing.task = loop.create_task(self._do(consumer, number, doing), context=self._variables.copy())
+        doing_it = self._do(consumer, number, doing)
+        task = doing.task = doing.joint.loop.create_task(doing_it, context=self._variables.copy())
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._done(task, number, doing))
         return True

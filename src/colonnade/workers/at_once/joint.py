@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from colonnade.persistence.failures import NotAtOnce
 from colonnade.persistence.store import Committed
@@ -22,8 +23,7 @@ JOINED = 64
 """The most messages in one commit: what follows from what follows has an end."""
 
 
-@dataclass(slots=True, eq=False)
-class Doing:
+class Doing(msgspec.Struct, eq=False):
     """A message that is being done; `after` is the one whose unit sends it, `behind` the one before it in its line."""
 
     message: AtHand
@@ -48,6 +48,7 @@ class Joint:
     """One commit; `start` begins to do a message, or says that it is not to be tried."""
 
     def __init__(self, start: Callable[[Doing], bool]) -> None:
+        self.loop = asyncio.get_running_loop()  # asked for once: each time is a system call
         self.begun: list[Doing] = []
         self._start = start
         self._lines: dict[tuple[str, str], Doing | None] = {}
@@ -64,8 +65,7 @@ class Joint:
         self._lines[line] = None
         if len(self.begun) >= JOINED or not (is_first or (behind is not None and behind.may_be_followed)):
             return
-        loop = asyncio.get_running_loop()
-        doing = Doing(message, self, after, behind, loop.time(), loop.create_future())
+        doing = Doing(message, self, after, behind, self.loop.time(), self.loop.create_future())
         if self._start(doing):
             self._lines[line] = doing
             self.begun.append(doing)
@@ -92,10 +92,9 @@ class Joint:
 
     async def wait(self) -> Sequence[Doing]:
         """Return when nobody is missing, or it has taken too long: who took long. Nobody joins from then on."""
-        loop = asyncio.get_running_loop()
-        self._complete = loop.create_future()
+        self._complete = self.loop.create_future()
         # A future and a timer: a timeout around an event costs several times as much, for every commit
-        too_long = loop.call_later(JOINING_SECONDS, self._settle)
+        too_long = self.loop.call_later(JOINING_SECONDS, self._settle)
         try:
             if self._missing and not await self._complete:
                 return self._give_up()
@@ -109,7 +108,8 @@ class Joint:
 
     def joined(self) -> list[Doing]:
         """Those whose units are to be committed; who was cancelled meanwhile lets go of its streams without that."""
-        self.dismiss([doing for doing in self.begun if doing.unit is not None and doing.outcome.done()])
+        if gone := [doing for doing in self.begun if doing.unit is not None and doing.outcome.done()]:
+            self.dismiss(gone)
         return [doing for doing in self.begun if doing.unit is not None]
 
     def dismiss(self, some: Collection[Doing]) -> None:
@@ -136,5 +136,5 @@ class Joint:
         for doing in late:
             if doing.task is not None:
                 doing.task.cancel()
-        had_time = asyncio.get_running_loop().time() - HARDLY * JOINING_SECONDS
+        had_time = self.loop.time() - HARDLY * JOINING_SECONDS
         return [each for each in late if each.since <= had_time]

@@ -1,7 +1,8 @@
 """Messages at hand, what may be committed together with others, and what is then left of it."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from colonnade.messages.envelope import Envelope
 from colonnade.persistence.unit import (
@@ -27,8 +28,7 @@ _LOOKED_FOR = frozenset({Defer, Settle})
 """What a unit changes that a handler reads in the store, where it must be first: whoever settles for one."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AtHand:
+class AtHand(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A message that could be done at once, and the effect that else brings it into the inbox."""
 
     brought_by: Deliver | Incoming

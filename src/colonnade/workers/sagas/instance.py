@@ -1,8 +1,9 @@
 """One saga as a state machine: what it decides follows from what is recorded, and from nothing else."""
 
-from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
+
+import msgspec
 
 from colonnade.application.saga import COMPLETED_STEP, FAILED_STEP, Why
 from colonnade.domain import Aggregate, Conflict
@@ -67,8 +68,7 @@ class StepNotOutstanding(Conflict):
     step: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """A command to be sent: of a step, of its undoing, or one of the two that tell the end."""
 
     step: str
