@@ -6,9 +6,10 @@ from starlette.types import Receive, Scope, Send
 
 from colonnade.gateway import EmbeddedGateway
 from colonnade.observability.foreground import Foreground
-from colonnade.observability.health import Health
+from colonnade.observability.health import Health, HealthBoard, HealthState, Severity
 from colonnade.testing.http import request
 from colonnade.world import real_world
+from tests.gateway.scraping import states_at
 
 
 class Slow:
@@ -43,6 +44,24 @@ async def test_above_its_limit_it_asks_to_come_again() -> None:
         slow.answering.set()
         assert (await request(gateway, "GET", "/api/slow/x")).status == 200
         assert (await first).body == b"/api/slow"
+
+
+async def test_each_state_that_stands_is_a_metric() -> None:
+    """Of all at the gateway and of one service below it, in the format that Prometheus scrapes, while it stands."""
+    board, other = HealthBoard(), HealthBoard()
+    clock = real_world().clock
+    all_of_them, slow = Health(clock, [board, other]), Health(clock, [board])
+    gateway = EmbeddedGateway({"slow": Slow()}, all_of_them, {"slow": slow}, Foreground())
+    assert await states_at(gateway, "/metrics") == {}
+    board.raise_state(HealthState('slow."hole"', Severity.DEGRADED, "A message is missing."))
+    other.raise_state(HealthState("fast.history", Severity.FATAL, "It was promoted."))
+    assert await states_at(gateway, "/metrics") == {
+        ('slow."hole"', "degraded"): 1.0,
+        ("fast.history", "fatal"): 1.0,
+    }
+    assert await states_at(gateway, "/api/slow/metrics") == {('slow."hole"', "degraded"): 1.0}
+    other.clear("fast.history")
+    assert await states_at(gateway, "/metrics") == {('slow."hole"', "degraded"): 1.0}
 
 
 async def test_what_is_no_request_is_left_alone() -> None:

@@ -19,6 +19,7 @@ from colonnade.system.hosts.listening import Server, bound
 from colonnade.testing import running_system
 from colonnade.testing.http import HttpAnswer, request
 from colonnade.world import real_world
+from tests.gateway.scraping import states_at
 from tests.presentation.library import library
 
 WORLD = real_world()
@@ -223,9 +224,11 @@ async def test_without_an_instance_it_asks_to_come_again(instances: Instances) -
     assert answer.json()["detail"].startswith("lending did not answer: no instance of it is running")
     (state,) = (await request(instances.gateway, "GET", "/health/ready")).json()["states"]
     assert state["name"] == "lending.instances"
+    assert await states_at(instances.gateway, "/metrics") == {("lending.instances", "degraded"): 1.0}
     await instances.add(Echo())
     assert (await request(instances.gateway, "GET", "/api/lending/x")).status == 200
     assert (await request(instances.gateway, "GET", "/health/ready")).json()["states"] == []
+    assert await states_at(instances.gateway, "/metrics") == {}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ async def test_a_name_that_nobody_has_is_unknown(embedded: Street) -> None:
 async def test_the_health_of_all_needs_no_name(embedded: Street) -> None:
     """Whoever watches the process asks for it; that of a service is a tenant's."""
     assert (await embedded.all.request("GET", "/health/live")).status == 200
+    assert (await embedded.all.request("GET", "/metrics")).status == 200
     assert (await embedded.all.request("GET", "/api/notes/health/live")).status == 400
     assert (await embedded.acme.get("health/live")).status == 200
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from colonnade.workers import holes, horizon, ownership, timers
 from colonnade.world import real_world
 from grocer.tests.chaos.fleet import Fleet, running
 from grocer.tests.releases import NEXT, release, releases
+from tests.gateway.scraping import states_in
 from tests.servers.running import own_folder
 
 from grocer.payments.infrastructure.http_processor import ANSWER_WITHIN_SECONDS, FOUND_WITHIN_SECONDS
@@ -68,6 +69,7 @@ class Watch:
             asked = WORLD.clock.monotonic() - since
             details = await self._states(service)
             if name in details:
+                assert name in await self._metrics(service)
                 self.took[name] = asked
                 return details[name]
             assert asked <= within, f"{name} was not named within {within:.1f} s, but {sorted(details)}"
@@ -78,6 +80,10 @@ class Watch:
         async with self._session.get(url) as answer:
             report = msgspec.json.decode(await answer.read())
         return {state["name"]: state["detail"] for state in report["states"]}
+
+    async def _metrics(self, service: str) -> Collection[str]:
+        async with self._session.get(f"http://127.0.0.1:{self._fleet.port}/api/{service}/metrics") as answer:
+            return {state for state, _ in states_in(await answer.text())}
 
 
 @pytest.mark.proof

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from colonnade.gateway.metrics import METRICS_PATH, metrics_answer
 from colonnade.gateway.probes import PROBES, health_answer
 from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy, unknown_route
 from colonnade.observability.foreground import Foreground
@@ -49,7 +50,10 @@ class EmbeddedGateway:
             app = self._apps.get(service)
             if app is not None:
                 if below.startswith("health/") and (probe := below[7:]) in PROBES:
-                    await _report(send, scope, self._services[service], probe)
+                    await _report(send, scope, health_answer(self._services[service], probe))
+                    return
+                if f"/{below}" == METRICS_PATH:
+                    await _report(send, scope, metrics_answer(self._services[service]))
                     return
                 inner = dict(scope)
                 inner["path"] = f"/{below}"
@@ -57,13 +61,16 @@ class EmbeddedGateway:
                 await app(inner, receive, send)
                 return
         elif path.startswith("/health/") and (probe := path[8:]) in PROBES:
-            await _report(send, scope, self._health, probe)
+            await _report(send, scope, health_answer(self._health, probe))
+            return
+        elif path == METRICS_PATH:
+            await _report(send, scope, metrics_answer(self._health))
             return
         await send_problem(send, unknown_route(path, self._apps))
 
 
-async def _report(send: Send, scope: Scope, health: Health, probe: str) -> None:
-    status, headers, body = health_answer(health, probe)
+async def _report(send: Send, scope: Scope, answer: tuple[int, list[tuple[bytes, bytes]], bytes]) -> None:
+    status, headers, body = answer
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

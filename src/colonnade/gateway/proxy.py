@@ -6,6 +6,7 @@ from collections.abc import Collection
 from starlette.types import Receive, Scope, Send
 
 from colonnade.discovery import Registry
+from colonnade.gateway.metrics import METRICS_PATH, metrics_answer
 from colonnade.gateway.probes import PROBES, health_answer
 from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy, unknown_route
 from colonnade.observability.foreground import Foreground
@@ -77,7 +78,9 @@ class ProxyGateway:
             if service in self._services:
                 return await self._handed_on(service, scope, receive)
         elif path.startswith("/health/") and (probe := path[8:]) in PROBES:
-            return self._report(probe)
+            return UpstreamAnswer(*health_answer(self._health, probe))
+        elif path == METRICS_PATH:
+            return UpstreamAnswer(*metrics_answer(self._health))
         raise unknown_route(path, self._services)
 
     async def _handed_on(self, service: str, scope: Scope, receive: Receive) -> UpstreamAnswer:
@@ -102,10 +105,6 @@ class ProxyGateway:
             detail = f"{service} gave no answer within {seconds:.0f} s; try again."
             raise Problem(504, "colonnade.DeadlinePassed", detail) from error
         return answer._replace(headers=_without(answer.headers, _NOT_HANDED_BACK))
-
-    def _report(self, probe: str) -> UpstreamAnswer:
-        status, headers, body = health_answer(self._health, probe)
-        return UpstreamAnswer(status, headers, body)
 
     def _missing(self) -> list[HealthState]:
         return [

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from colonnade.gateway.embedded import send_problem
+from colonnade.gateway.metrics import METRICS_PATH
 from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy
 from colonnade.observability.requests import TENANT
 from colonnade.presentation.problems import Problem
@@ -24,8 +25,8 @@ _MALFORMED = "What Colonnade-Tenant says is no name of a tenant; name one as it 
 class TenantDoor:
     """Hands each request to the one of `apps` that is its tenant's, within the rate that it may come at.
 
-    Of one tenant no more than `most` are worked on at a time. What belongs to nobody in particular, the health of all,
-    is `common`'s.
+    Of one tenant no more than `most` are worked on at a time. What belongs to nobody in particular, the health of all
+    and its metrics, is `common`'s.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class TenantDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["path"].startswith("/health/"):
+        if scope["type"] != "http" or scope["path"].startswith("/health/") or scope["path"] == METRICS_PATH:
             await self._common(scope, receive, send)
             return
         try:
