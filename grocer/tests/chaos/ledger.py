@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import asyncpg
+import msgspec
 from colonnade.messages.envelope import Envelope
 from colonnade.persistence.reply import Reply
+from colonnade.persistence.reply_keys import ReplyKey
+from colonnade.workers.sagas.history import StepAnswered
+from colonnade.workers.sagas.instance import TIMED_OUT
 
 CONSUMERS: Mapping[str, Sequence[str]] = {
     "ordering.OrderConfirmed": ("inventory", "notifications"),
@@ -58,6 +62,8 @@ class Ledger:
     """By service and the message that caused them."""
     answers: Counter[str] = field(default_factory=Counter)
     """How many replies each asking of a step got."""
+    timed_out: set[tuple[str, str, bool]] = field(default_factory=set)
+    """By key, step and whether it was its undoing: what a saga has given up waiting for, and lets be undone."""
     events: Counter[str] = field(default_factory=Counter)
     """How many events there are of each name."""
     left: list[str] = field(default_factory=list)
@@ -76,10 +82,14 @@ class Ledger:
         return ledger
 
     async def _read(self, service: str, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        for position, stream, name, causation in await connection.fetch(
-            "SELECT position, stream, name, causation FROM public.events ORDER BY position"
+        for position, stream, name, causation, data in await connection.fetch(
+            "SELECT position, stream, name, causation, data FROM public.events ORDER BY position"
         ):
             self.events[name] += 1
+            if name == "colonnade.StepAnswered":
+                answered = msgspec.json.decode(data, type=StepAnswered)
+                if answered.code == TIMED_OUT:
+                    self.timed_out.add((stream.partition("/")[2], answered.step, answered.undo))
             if causation is not None:
                 self.effects[service, causation].append(Effect(position, f"{name} in {stream}"))
         for seq, topic, partition, key, raw in await connection.fetch(
@@ -102,7 +112,7 @@ class Ledger:
             f"{each} had no effect in {service}"
             for each in self.sent
             for service in each.consumers
-            if not self.effects.get((service, each.envelope.id)) and not self._is_again(each)
+            if not self.effects.get((service, each.envelope.id)) and not (self._is_again(each) or self._is_late(each))
         ]
 
     def doubled(self) -> list[str]:
@@ -134,3 +144,10 @@ class Ledger:
     def _is_again(self, sent: Sent) -> bool:
         # Of several answers to one question the saga takes the first
         return sent.envelope.type == Reply.NAME and self.answers[sent.envelope.replykey or ""] > 1
+
+    def _is_late(self, sent: Sent) -> bool:
+        # What was done after its time is undone by what the saga has asked for since
+        if sent.envelope.type != Reply.NAME:
+            return False
+        asked = ReplyKey.parse(sent.envelope.replykey or "")
+        return (asked.key, asked.step, asked.undo) in self.timed_out

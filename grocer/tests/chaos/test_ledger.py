@@ -79,3 +79,13 @@ def test_only_an_answer_that_was_given_again_may_have_no_effect(ledger: Ledger) 
     ledger.sent.append(replace(answer, seq=5))
     ledger.answers[answer.envelope.replykey or ""] = 2
     assert ledger.lost() == []
+
+
+@pytest.mark.parametrize(("key", "step", "undo"), [("b", "step", False), ("a", "other", False), ("a", "step", True)])
+def test_an_answer_may_come_after_its_step_has_timed_out(ledger: Ledger, key: str, step: str, undo: bool) -> None:
+    """The saga lets it be undone by then; an answer to anything else must have its effect all the same."""
+    ledger.sent.append(sent(4, Reply.NAME, "ordering.replies", "saga|a|step|do|1"))
+    ledger.timed_out.add((key, step, undo))
+    assert len(ledger.lost()) == 1
+    ledger.timed_out.add(("a", "step", False))
+    assert ledger.lost() == []
