@@ -88,7 +88,7 @@ class Model:
     def _usual(self) -> Iterator[Action]:
         yield from self._endings()
         if sum(each.own for each in self._open) < 2:
-            yield "begin", lambda: self._open.append(Writing(own=True, lock=self._last, is_locked=True))
+            yield "begin", partial(self._open.append, Writing(own=True, lock=self._last, is_locked=True))
         for each in self._open:
             if each.is_locked:
                 is_message = each.lock % 3 > 0
@@ -99,7 +99,7 @@ class Model:
     def _rare(self) -> Iterator[Action]:
         for own in (True, False):
             if sum(each.own is own for each in self._open) < 2:
-                yield f"begin {own=}", lambda own=own: self._open.append(Writing(own, self._last))  # type: ignore[misc]
+                yield f"begin {own=}", partial(self._open.append, Writing(own, self._last))
         for each in self._open:
             if each.is_locked:
                 yield f"draw a message above {each.lock}", partial(self._draw, each, is_message=True)

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from colonnade.gateway.metrics import METRICS_PATH, metrics_answer
-from colonnade.gateway.probes import PROBES, health_answer
+from colonnade.gateway.probes import HealthAnswer, health_answer
 from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy, unknown_route
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health
@@ -49,30 +48,24 @@ class EmbeddedGateway:
             service, _, below = rest.partition("/")
             app = self._apps.get(service)
             if app is not None:
-                if below.startswith("health/") and (probe := below[7:]) in PROBES:
-                    await _report(send, scope, health_answer(self._services[service], probe))
-                    return
-                if f"/{below}" == METRICS_PATH:
-                    await _report(send, scope, metrics_answer(self._services[service]))
+                inner_path = f"/{below}"
+                if (answer := health_answer(inner_path, self._services[service])) is not None:
+                    await _report(send, scope, answer)
                     return
                 inner = dict(scope)
-                inner["path"] = f"/{below}"
+                inner["path"] = inner_path
                 inner["root_path"] = f"{scope.get('root_path', '')}/api/{service}"
                 await app(inner, receive, send)
                 return
-        elif path.startswith("/health/") and (probe := path[8:]) in PROBES:
-            await _report(send, scope, health_answer(self._health, probe))
-            return
-        elif path == METRICS_PATH:
-            await _report(send, scope, metrics_answer(self._health))
+        elif (answer := health_answer(path, self._health)) is not None:
+            await _report(send, scope, answer)
             return
         await send_problem(send, unknown_route(path, self._apps))
 
 
-async def _report(send: Send, scope: Scope, answer: tuple[int, list[tuple[bytes, bytes]], bytes]) -> None:
-    status, headers, body = answer
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+async def _report(send: Send, scope: Scope, answer: HealthAnswer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
 
 async def send_problem(send: Send, problem: Problem) -> None:

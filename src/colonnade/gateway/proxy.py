@@ -6,8 +6,7 @@ from collections.abc import Collection
 from starlette.types import Receive, Scope, Send
 
 from colonnade.discovery import Registry
-from colonnade.gateway.metrics import METRICS_PATH, metrics_answer
-from colonnade.gateway.probes import PROBES, health_answer
+from colonnade.gateway.probes import health_answer
 from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy, unknown_route
 from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import Health, HealthState, Severity
@@ -77,10 +76,8 @@ class ProxyGateway:
             service = path[5:].partition("/")[0]
             if service in self._services:
                 return await self._handed_on(service, scope, receive)
-        elif path.startswith("/health/") and (probe := path[8:]) in PROBES:
-            return UpstreamAnswer(*health_answer(self._health, probe))
-        elif path == METRICS_PATH:
-            return UpstreamAnswer(*metrics_answer(self._health))
+        elif (answer := health_answer(path, self._health)) is not None:
+            return UpstreamAnswer(*answer)
         raise unknown_route(path, self._services)
 
     async def _handed_on(self, service: str, scope: Scope, receive: Receive) -> UpstreamAnswer:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from colonnade.gateway.embedded import send_problem
-from colonnade.gateway.metrics import METRICS_PATH
+from colonnade.gateway.probes import is_about_health
 from colonnade.gateway.refusals import REQUESTS_IN_FLIGHT, busy
 from colonnade.observability.requests import TENANT
 from colonnade.presentation.problems import Problem
@@ -44,7 +44,7 @@ class TenantDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["path"].startswith("/health/") or scope["path"] == METRICS_PATH:
+        if scope["type"] != "http" or is_about_health(scope["path"]):
             await self._common(scope, receive, send)
             return
         try:

@@ -9,7 +9,7 @@ __all__ = ["Foreground"]
 class Foreground:
     """How many requests are being answered in this process; work in the background lets them pass.
 
-    `beside` is how many messages are being done at once (`workers/at_once.py`) meanwhile.
+    `beside` is how many messages are being done at once (`workers/at_once`) meanwhile.
     """
 
     __slots__ = ("beside", "requests")

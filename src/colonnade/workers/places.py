@@ -31,7 +31,7 @@ waited behind that at its producer."""
 BESIDE_REQUESTS = 4
 """How many messages of one consumer are begun together while requests are being answered, and no others before they are
 done: a turn of the loop takes as long as all that is at work in it, and a request takes some six turns. As many are
-done at once (`at_once.py`) in a process meanwhile."""
+done at once (`workers/at_once`) in a process meanwhile."""
 
 YOUNG_SECONDS = 0.05
 """A message that has been at work for longer waits for the outside, and holds up no request."""

@@ -11,6 +11,7 @@ from colonnade.observability.foreground import Foreground
 from colonnade.observability.health import HealthState, Severity
 from colonnade.observability.logs import get_logger
 from colonnade.persistence.failures import AlreadyHandled, StoreConflict, VersionConflict
+from colonnade.persistence.moments import earliest
 from colonnade.persistence.slots import SLOTS
 from colonnade.persistence.store import DueMessage, Store, Touched
 from colonnade.persistence.unit import Effect, Park, Retry, Unit
@@ -186,8 +187,7 @@ class Worker:
         return until
 
     def _retry_at(self, moment: int | None) -> None:
-        if moment is not None and (self._next_retry is None or moment < self._next_retry):
-            self._next_retry = moment
+        self._next_retry = earliest(self._next_retry, moment)
 
     async def _finish(self) -> None:
         tasks = [work.task for places in self._places for work in places.at_work.values() if work.task is not None]

@@ -22,6 +22,7 @@ from colonnade.persistence.postgres.listening import Listener
 from colonnade.persistence.postgres.log import PostgresLog
 from colonnade.persistence.postgres.losses import PostgresLosses
 from colonnade.persistence.postgres.notices import Notices
+from colonnade.persistence.postgres.outbox import PostgresOutbox
 from colonnade.persistence.postgres.pruning import prune
 from colonnade.persistence.postgres.replica import PostgresReplica
 from colonnade.persistence.postgres.room import check_room
@@ -29,7 +30,6 @@ from colonnade.persistence.postgres.rows import (
     Pages,
     PostgresAnswers,
     PostgresInbox,
-    PostgresOutbox,
     PostgresTimers,
     deferrals_of,
 )

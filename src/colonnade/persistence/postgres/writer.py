@@ -34,6 +34,10 @@ FIND_OUT_SECONDS = 10.0
 FIND_OUT_AGAIN_SECONDS = 0.1
 
 
+_Drew = list[tuple[Batch, Sequence[int]]]
+"""What a transaction has drawn, statement by statement."""
+
+
 class Drawn:
     """How many positions and rows of the inbox this process has drawn or is about to: others have drawn the rest."""
 
@@ -220,13 +224,12 @@ class PostgresWriter:
                     raise
 
     async def _apart(self, one: Candidate, batch: Batch) -> int:
-        position = 0
-        drew: list[tuple[Batch, Sequence[int]]] = []
+        position, drew = 0, _Drew()
 
         async def run(connection: Connection) -> None:
-            nonlocal position
+            nonlocal position, drew
             steps = self._in_order if one.in_order else self._around_sql
-            position = await steps(connection, one.unit, batch, drew)
+            position, drew = await steps(connection, one.unit, batch)
 
         async with self._link.held() as connection:
             try:
@@ -282,9 +285,7 @@ class PostgresWriter:
                 self._number = number + 1  # which the database has taken for the sake of refusing that one
                 return end
 
-    async def _around_sql(
-        self, connection: Connection, unit: Unit, batch: Batch, drew: list[tuple[Batch, Sequence[int]]]
-    ) -> int:
+    async def _around_sql(self, connection: Connection, unit: Unit, batch: Batch) -> tuple[int, _Drew]:
         batch.add(unit)
         self._drawn.add(batch)
         checks, draws = batch.split()
@@ -292,15 +293,14 @@ class PostgresWriter:
         for effect in unit.effects:
             if isinstance(effect, Write | WriteMany):
                 await _write(connection, effect)
-        if not draws.is_empty:
-            drawn = await _called(connection, draws)
-            drew.append((draws, drawn))
-        return batch.position_of(0, drawn)
+        if draws.is_empty:
+            return batch.position_of(0, drawn), []
+        drawn = await _called(connection, draws)
+        return batch.position_of(0, drawn), [(draws, drawn)]
 
-    async def _in_order(
-        self, connection: Connection, unit: Unit, batch: Batch, drew: list[tuple[Batch, Sequence[int]]]
-    ) -> int:
+    async def _in_order(self, connection: Connection, unit: Unit, batch: Batch) -> tuple[int, _Drew]:
         drawn: Sequence[int] = ()
+        drew = _Drew()
         position: int | None = None
         if unit.fence is not None:
             fence = Batch(self._schema, self._partitions)
@@ -320,7 +320,7 @@ class PostgresWriter:
             position = drawn[-1]
             batch.touched |= step.touched
             batch.armed = earliest(batch.armed, step.armed)
-        return position if position is not None else drawn[-1]
+        return position if position is not None else drawn[-1], drew
 
 
 async def _called(connection: Connection, batch: Batch) -> Sequence[int]:

@@ -23,38 +23,36 @@ class Trying:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # The monotonic second from which on a kind, or a line, may be tried again
-        self._resting: dict[tuple[str, str], float] = {}
+        # The monotonic second from which on a kind, or a line, may be tried again; and for how long a kind rested
+        self._resting: dict[tuple[str, str], tuple[float, float]] = {}
         self._busy: dict[tuple[str, str], float] = {}
-        self._rest_seconds: dict[tuple[str, str], float] = {}
 
     def is_worth(self, message: AtHand) -> bool:
         """Whether it may be tried now."""
         if not self._resting and not self._busy:
             return True
         now = self._clock.monotonic()
-        return self._resting.get(message.kind, now) <= now and self._busy.get(message.line, now) <= now
+        return not self._rests(message, now) and self._busy.get(message.line, now) <= now
 
     def may_not(self, message: AtHand) -> None:
         """It did not join in time, or could not: let its kind rest."""
-        kind, now = message.kind, self._clock.monotonic()
-        if self._resting.get(kind, now) <= now:  # those that began together count once
-            seconds = self._rest_seconds[kind] = min(
-                LONGEST_REST_SECONDS, 2 * self._rest_seconds.get(kind, REST_SECONDS / 2)
-            )
-            self._resting[kind] = now + seconds
+        now = self._clock.monotonic()
+        if not self._rests(message, now):  # those that began together count once
+            _, before = self._resting.get(message.kind, (now, REST_SECONDS / 2))
+            seconds = min(LONGEST_REST_SECONDS, 2 * before)
+            self._resting[message.kind] = now + seconds, seconds
 
     def may(self, message: AtHand) -> None:
         """It joined in time; that says little while others of its kind did not."""
-        if not self._resting:
-            return
-        now, kind = self._clock.monotonic(), message.kind
-        if self._resting.get(kind, now) <= now:
-            self._resting.pop(kind, None)
-            self._rest_seconds.pop(kind, None)
+        if self._resting and not self._rests(message, self._clock.monotonic()):
+            self._resting.pop(message.kind, None)
 
     def is_busy(self, line: tuple[str, str]) -> None:
         """Something waits there."""
         if len(self._busy) >= REMEMBERED:
             self._busy.clear()
         self._busy[line] = self._clock.monotonic() + BUSY_SECONDS
+
+    def _rests(self, message: AtHand, now: float) -> bool:
+        rest = self._resting.get(message.kind)
+        return rest is not None and rest[0] > now

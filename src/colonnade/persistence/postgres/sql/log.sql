@@ -83,13 +83,6 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION log_end() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    reached bigint := horizon();
-BEGIN
-    RETURN (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.position <= reached);
-END $$;
-
 -- The log's end, and whether more had been drawn by then than is decided below it.
 CREATE FUNCTION log_reach(OUT reached bigint, OUT held boolean) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -100,7 +93,12 @@ BEGIN
     reached := (SELECT coalesce(max(e.position), 0) FROM events e WHERE e.position <= horizon);
 END $$;
 
--- Beside them, in one row at least: up to where everything is decided, and what had been drawn by then. Whoever has seen
+CREATE FUNCTION log_end() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN (SELECT r.reached FROM log_reach() r);
+END $$;
+
+-- Messages, and beside them, in one row at least: up to where everything is decided, and what had been drawn by then. Whoever has seen
 -- that everything is `decided` up to somewhere sees that far again: a writer that stalls before it takes its lock takes
 -- the horizon back, and draws above what was seen.
 CREATE FUNCTION pending_messages(
