@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import accumulate, islice
 
 from colonnade.persistence.failures import StoreClosed
 from colonnade.persistence.store import Committed, Touched
@@ -13,9 +12,6 @@ __all__ = ["BATCH_UNITS", "Coalescer", "Written"]
 
 BATCH_UNITS = 128
 """The most units in one transaction, so that none waits long for the others."""
-
-MANY_UNITS = 48
-"""From so many units on, followers counted, it is worth a batch more that the server has work while callers have."""
 
 
 class Written:
@@ -37,19 +33,13 @@ class Coalescer:
 
     A unit that loses is answered with its conflict; the others of its batch are committed. Cancelling one who waits
     changes nothing for the batch.
-
-    Where a server writes (`in_halves`), of many units that come while it has nothing to do half go first: all together
-    they would be committed while everybody waits, come back together, and so on for ever.
     """
 
     def __init__(
         self,
         write: Callable[[Sequence[Unit]], Awaitable[Written]],
         listen: Callable[[Written], None],
-        *,
-        in_halves: bool = False,
     ) -> None:
-        self._in_halves = in_halves
         self._write = write
         self._listen = listen
         self._waiting: deque[tuple[Unit, asyncio.Future[Committed]]] = deque()
@@ -81,10 +71,8 @@ class Coalescer:
 
     async def _write_waiting(self) -> None:
         try:
-            count = self._half() if self._in_halves else BATCH_UNITS
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), count))]
-                count = BATCH_UNITS
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_UNITS))]
                 try:
                     written = await self._write([unit for unit, _ in batch])
                 except Exception as error:
@@ -96,14 +84,6 @@ class Coalescer:
                     self._loop.call_soon(self._listen, written)
         finally:
             self._writing = None
-
-    def _half(self) -> int:
-        """How many of those that wait make up half of them, where they are many, and else as many as may go."""
-        sizes = [1 + len(unit.followers) for unit, _ in islice(self._waiting, BATCH_UNITS)]
-        total = sum(sizes)
-        if total < MANY_UNITS:
-            return BATCH_UNITS
-        return next(count for count, size in enumerate(accumulate(sizes), 1) if 2 * size >= total)
 
 
 def _answer(

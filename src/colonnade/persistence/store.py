@@ -280,6 +280,10 @@ class Store(Protocol):
         """The histories before this one, each with the position up to which this one has the same."""
 
     @property
+    def has_server(self) -> bool:
+        """Whether a server does the writing, and this process may do something else meanwhile."""
+
+    @property
     def dialect(self) -> Dialect:
         """How SQLAlchemy's tables and statements are put to this engine, with marks for tables (`tables.marking`)."""
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from colonnade.persistence.store import Chain, Store
@@ -12,10 +13,8 @@ from colonnade.world import Clock
 
 __all__ = ["ChainState", "ChainStates", "Turn"]
 
-FLOWS_A_TOPIC = 2
-"""How many batches of a topic are received beside each other, each of other partitions."""
-
-_Flow = tuple[str, UUID, str, int]
+_Flow = tuple[str, UUID, str]
+"""The chains of one topic of one history."""
 
 
 @dataclass(slots=True)
@@ -49,33 +48,64 @@ class ChainState:
 
 @dataclass(slots=True)
 class _FlowState:
-    """What is remembered of the chains of one flow; None when it has to be read. It changes under `lock` only."""
+    """What is remembered of the chains of one flow; None when it has to be read. It moves under `lock` only."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     chains: dict[ChainId, ChainState] | None = None
+    undecided: int = 0
+    """How many turns have been handed over and do not know yet what came of them."""
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Turn:
-    """The chains of some flows, which nobody else moves meanwhile."""
+    """The chains of some flows, which nobody else moves until they are handed over."""
 
-    def __init__(self, flows: Mapping[_Flow, _FlowState], chains: Mapping[_Flow, dict[ChainId, ChainState]]) -> None:
-        self._flows = flows
+    def __init__(self) -> None:
+        self._flows: list[_FlowState] = []
         # As they were when the turn began: they may be forgotten meanwhile
-        self._chains = chains
+        self._chains: dict[_Flow, dict[ChainId, ChainState]] = {}
+        self._handed_over = False
+
+    async def take(
+        self, key: _Flow, flow: _FlowState, read: Callable[[], Awaitable[dict[ChainId, ChainState]]]
+    ) -> None:
+        """Hold one more flow, whose chains `read` tells."""
+        await flow.lock.acquire()
+        self._flows.append(flow)
+        self._chains[key] = await read()
 
     def state(self, chain: ChainId) -> ChainState | None:
         """What is remembered of a chain; None when it is met for the first time."""
         return self._chains[_flow_of(chain)].get(chain)
 
-    def move(self, moved: Mapping[ChainId, ChainState]) -> None:
-        """Remember how far these have come."""
+    def hand_over(self, moved: Mapping[ChainId, ChainState]) -> None:
+        """Let the next begin where `moved` says; to be called when the store is about to be handed the unit.
+
+        The store decides on this unit before it does on the next one's. If this one comes to nothing, so does that:
+        its marks are not where it expects them.
+        """
+        if self._handed_over:
+            return
+        self._handed_over = True
         for chain, state in moved.items():
             self._chains[_flow_of(chain)][chain] = state
+        for flow in self._flows:
+            flow.undecided += 1
+            flow.lock.release()
 
     def forget(self) -> None:
         """Read them again before they are moved on."""
-        for flow in self._flows.values():
+        for flow in self._flows:
             flow.chains = None
+
+    def end(self) -> None:
+        """It is decided what came of it, or there was nothing to hand over."""
+        for flow in self._flows:
+            if self._handed_over:
+                flow.undecided -= 1
+                flow.decided.set()
+            else:
+                flow.lock.release()
 
 
 class ChainStates:
@@ -97,13 +127,14 @@ class ChainStates:
     @asynccontextmanager
     async def turn(self, chains: Collection[ChainId]) -> AsyncIterator[Turn]:
         """One after the other for each flow, so that a chain's mark moves step by step; flows beside each other."""
-        async with AsyncExitStack() as locks:
-            flows, read = {}, {}
+        turn = Turn()
+        try:
             for key in sorted({_flow_of(chain) for chain in chains}, key=str):  # in one order: none wait for each other
-                flows[key] = self._flow(key)
-                await locks.enter_async_context(flows[key].lock)
-                read[key] = await self._read(key, flows[key])
-            yield Turn(flows, read)
+                flow = self._flow(key)
+                await turn.take(key, flow, partial(self._read, key, flow))
+            yield turn
+        finally:
+            turn.end()
 
     async def learn(self, known: Chain) -> None:
         """Read anew what another instance has moved on."""
@@ -126,6 +157,9 @@ class ChainStates:
     async def _read(self, key: _Flow, flow: _FlowState) -> dict[ChainId, ChainState]:
         if flow.chains is not None:
             return flow.chains
+        while flow.undecided:  # the marks are about to move
+            flow.decided.clear()
+            await flow.decided.wait()
         await self._before_reading()
         states = {}
         for chain in await self._store.inbox.chains():
@@ -138,4 +172,4 @@ class ChainStates:
 
 
 def _flow_of(chain: ChainId) -> _Flow:
-    return chain.source, chain.history, chain.topic, chain.partition % FLOWS_A_TOPIC
+    return chain.source, chain.history, chain.topic

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from colonnade.brokers.broker import Carried, Unreadable
@@ -161,11 +162,10 @@ class Inbox:
             if not effects:
                 return
             try:
-                await self._commit(effects, at_hand)
+                await self._commit(effects, at_hand, partial(turn.hand_over, after))
             except BaseException:
                 turn.forget()  # nobody knows what was committed, for instance when the caller was cancelled
                 raise
-            turn.move(after)
 
     async def _beginning(self, chain: ChainId, carried: Sequence[Carried]) -> int:
         first = min(carried, key=lambda message: message.seq)
@@ -175,16 +175,19 @@ class Inbox:
         earlier = await self._refetch(chain, 0)
         return min([first.prev, *(message.prev for message in earlier.messages)])
 
-    async def _commit(self, effects: Sequence[Effect], at_hand: Sequence[AtHand]) -> None:
+    async def _commit(
+        self, effects: Sequence[Effect], at_hand: Sequence[AtHand], handing_over: Callable[[], None]
+    ) -> None:
         def unit_with(done: Collection[int]) -> Unit:
             return Unit(
                 self._world.clock.micros(), self._world.ids.new(), effects=[_without(each, done) for each in effects]
             )
 
         if self._at_once is None or not self._at_once.has_room or not self._all_lines():
+            handing_over()
             await self._store.commit(unit_with(()))
         else:
-            await self._at_once.commit_with(at_hand, unit_with)
+            await self._at_once.commit_with(at_hand, unit_with, handing_over)
 
 
 def _without(effect: Effect, done: Collection[int]) -> Effect:

@@ -122,7 +122,16 @@ class Relay:
 
     def _lane(self, topic: str, marks: dict[tuple[str, int], int]) -> Lane:
         reached = {partition: seq for (of, partition), seq in marks.items() if of == topic}
-        return Lane(topic, self._service, self._store.history, self._broker, self._world, reached, self._moved.set)
+        return Lane(
+            topic,
+            self._service,
+            self._store.history,
+            self._broker,
+            self._world,
+            reached,
+            self._moved.set,
+            in_halves=self._store.has_server,
+        )
 
     async def _renew(self, lease: Lease) -> None:
         while True:

@@ -141,6 +141,7 @@ class PostgresStore:
         self.ended = identity.ended
         self._present = present
         self.partitions = identity.partitions
+        self.has_server = True
         self.dialect: Dialect = postgres_dialect(schema)
         self._connections = connections
         self._listener = None if shares else listener
@@ -184,7 +185,7 @@ class PostgresStore:
             instance,
             present,
         )
-        self._coalescers = [Coalescer(writer.write, self._written, in_halves=True) for writer in writers]
+        self._coalescers = [Coalescer(writer.write, self._written) for writer in writers]
 
     async def listen(self) -> None:
         """Hear from now on of what other processes commit, and look after the replica."""

@@ -96,6 +96,7 @@ class SqliteStore:
         # A copy of a file cannot be told from it
         self.ended: Mapping[UUID, int] = {}
         self.partitions: int = meta["partitions"]
+        self.has_server = False
         # Nobody shares the lines of a file in production: a column and an index would be paid for nothing
         reading.create_scalar_function("slot_of", cast(Any, slot_of), 1, deterministic=True)
         pages = self._pages = Pages(self._reader, path)

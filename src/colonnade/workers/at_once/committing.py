@@ -99,12 +99,18 @@ class AtOnce:
             raise NotAtOnce
         return await doing.joint.join(doing, unit, self._sent_by(unit))
 
-    async def commit_with(self, messages: Sequence[AtHand], unit_with: UnitWith) -> Committed:
-        """Commit the unit that brings `messages`, together with those of theirs that are there in time."""
+    async def commit_with(
+        self, messages: Sequence[AtHand], unit_with: UnitWith, handing_over: Callable[[], None] = lambda: None
+    ) -> Committed:
+        """Commit the unit that brings `messages`, together with those of theirs that are there in time.
+
+        `handing_over` is called when the store is about to be handed it.
+        """
         joint = Joint(self._start)
         for message in messages:
             joint.begin(message)
         if not joint.begun:
+            handing_over()
             return await self._store.commit(unit_with(()))
         begun = len(joint.begun)
         self._foreground.beside += begun
@@ -114,7 +120,7 @@ class AtOnce:
             for doing in joint.joined():
                 self._trying.may(doing.message)
                 self._joined(doing.message.brought_by.consumer)
-            return await self._committed(joint, unit_with)
+            return await self._committed(joint, unit_with, handing_over)
         finally:
             self._foreground.beside -= begun
             joint.end()
@@ -175,7 +181,7 @@ class AtOnce:
         if self._doing.pop(number, None) is not None:
             doing.joint.ended()
 
-    async def _committed(self, joint: Joint, unit_with: UnitWith) -> Committed:
+    async def _committed(self, joint: Joint, unit_with: UnitWith, handing_over: Callable[[], None]) -> Committed:
         busy_lines = 0
         while True:
             joined = joint.joined()
@@ -184,6 +190,7 @@ class AtOnce:
             unit.followers = [relieved(doing.unit, done, itself=True) for doing in joined if doing.unit is not None]
             if any(doing.behind is not None for doing in joined):
                 say_once((unit, *unit.followers))
+            handing_over()
             try:
                 committed = await self._store.commit(unit)
             except asyncio.CancelledError:
