@@ -13,8 +13,10 @@ from colonnade.world import Clock
 
 __all__ = ["ChainState", "ChainStates", "Turn"]
 
-_Flow = tuple[str, UUID, str]
-"""The chains of one topic of one history."""
+FLOWS_A_TOPIC = 2
+"""How many batches of a topic are received beside each other, each of other partitions."""
+
+_Flow = tuple[str, UUID, str, int]
 
 
 @dataclass(slots=True)
@@ -172,4 +174,4 @@ class ChainStates:
 
 
 def _flow_of(chain: ChainId) -> _Flow:
-    return chain.source, chain.history, chain.topic
+    return chain.source, chain.history, chain.topic, chain.partition % FLOWS_A_TOPIC
