@@ -18,9 +18,19 @@ from colonnade.workers.at_once import AtOnce
 from colonnade.workers.receiving import Inbox
 from colonnade.workers.refetching import ChainEnd, Refetched
 from colonnade.workers.worker import Worker
-from colonnade.world import World
+from colonnade.world import World, datetime_of
 from tests.workers.bench import DoneInTheLog, Fault
-from tests.workers.hands import WITHIN_SECONDS, Commits, HandClock, delivered, opened, running, world_of
+from tests.workers.hands import (
+    START_MICROS,
+    WITHIN_SECONDS,
+    Commits,
+    HandClock,
+    delivered,
+    envelope,
+    opened,
+    running,
+    world_of,
+)
 
 WORK = "work"
 
@@ -98,6 +108,13 @@ class Counter(DoneInTheLog):
 def message(key: str, said: str, consumer: str = WORK) -> Effect:
     """A message of the service to itself."""
     return delivered(consumer, key, f'"{said}"'.encode())
+
+
+def sold(seq: int, key: str, *, partition: int = 0, seconds_ago: float = 0.0) -> Carried:
+    """A message of another service, the one after `seq` - 1."""
+    time = datetime_of(START_MICROS - round(seconds_ago * 1_000_000))
+    body = envelope("till.Sold", f'"{seq}"'.encode(), key, time=time)
+    return Carried("till", UUID(int=1), "till.events", partition, seq, seq - 1, key, body)
 
 
 @asynccontextmanager

@@ -3,25 +3,14 @@
 import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from uuid import UUID
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from colonnade.brokers.broker import Carried
-from colonnade.world import datetime_of
 from tests.workers.bench import times
-from tests.workers.counter import Counter, a_counter
-from tests.workers.hands import START_MICROS, envelope
+from tests.workers.counter import Counter, a_counter, sold
 
 KEYS = ("a", "b", "c")
-
-
-def sold(seq: int, key: str, *, partition: int = 0, seconds_ago: float = 0.0) -> Carried:
-    """A message of another service, the one after `seq` - 1."""
-    time = datetime_of(START_MICROS - round(seconds_ago * 1_000_000))
-    body = envelope("till.Sold", f'"{seq}"'.encode(), key, time=time)
-    return Carried("till", UUID(int=1), "till.events", partition, seq, seq - 1, key, body)
 
 
 async def test_what_a_broker_brings_is_done_before_it_is_acknowledged(tmp_path: Path) -> None:
@@ -92,13 +81,13 @@ def test_each_message_is_done_once_and_in_its_line_s_order(
     async def check() -> None:
         with TemporaryDirectory() as folder:
             produced = [sold(seq, KEYS[seq % 3]) for seq in range(1, 13)]
+            said = {key: [str(seq) for seq in range(1, 13) if KEYS[seq % 3] == key] for key in KEYS}
             async with a_counter(Path(folder), worker=True, produced=produced) as counter:
                 for key, count in failing.items():
                     counter.clerk.faults[key] = times(count, lambda: RuntimeError("not now"))
                 await _receive_all(counter, order, cut, again)
                 for key in KEYS:
-                    said = [str(seq) for seq in range(1, 13) if KEYS[seq % 3] == key]
-                    while await counter.done(key) != said:
+                    while await counter.done(key) != said[key]:
                         counter.clock.advance(600.0)
                         await counter.worker.look_again()
                         await asyncio.sleep(0.001)
@@ -107,8 +96,7 @@ def test_each_message_is_done_once_and_in_its_line_s_order(
                     return await counter.store.inbox.unhandled() == 0
 
                 await counter.commits.until(all_are)
-                for key in KEYS:
-                    assert await counter.done(key) == [str(seq) for seq in range(1, 13) if KEYS[seq % 3] == key]
+                assert {key: await counter.done(key) for key in KEYS} == said
 
     async def in_time() -> None:
         async with asyncio.timeout(20):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from colonnade.persistence.failures import StoreFailed
 from colonnade.persistence.sqlite import SqliteStore
 from colonnade.persistence.store import Committed
-from colonnade.persistence.unit import Receive, Unit
+from colonnade.persistence.unit import Defer, Receive, Unit
+from tests.workers.counter import a_counter, sold
 from tests.workers.door import Door, a_door, bodies, carried
 from tests.workers.hands import WITHIN_SECONDS
 
@@ -111,6 +112,26 @@ async def test_who_has_to_read_the_marks_waits_until_those_handed_over_are_decid
         slow.waiting[1].set_result(True)
         await asyncio.gather(first, second)
         assert await door.handled() == bodies(1, 2, 3)
+
+
+async def test_what_leaves_something_to_look_for_is_committed_before_the_next_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who settles what was deferred just before would look for it in the store in vain."""
+    async with a_counter(tmp_path) as counter:
+        await counter.inbox.receive([sold(1, "z")])
+        counter.clerk.sends["a"] = [Defer("order 7", "shop", "Saga|7|pay|do|1")]
+        slow = Slow(counter.store, monkeypatch)
+        first = asyncio.ensure_future(counter.inbox.receive([sold(2, "a")]))
+        await slow.until(1)
+        second = asyncio.ensure_future(counter.inbox.receive([sold(3, "b")]))
+        await asyncio.sleep(0.05)
+        assert counter.clerk.tried == ["1", "2"]
+        slow.waiting[0].set_result(True)
+        await slow.until(2)
+        slow.waiting[1].set_result(True)
+        await asyncio.gather(first, second)
+        assert counter.clerk.tried == ["1", "2", "3"]
 
 
 @settings(max_examples=40, deadline=None)

@@ -36,9 +36,7 @@ class Coalescer:
     """
 
     def __init__(
-        self,
-        write: Callable[[Sequence[Unit]], Awaitable[Written]],
-        listen: Callable[[Written], None],
+        self, write: Callable[[Sequence[Unit]], Awaitable[Written]], listen: Callable[[Written], None]
     ) -> None:
         self._write = write
         self._listen = listen

@@ -1,10 +1,9 @@
 """What is remembered of the chains that messages come in: how far each has come, and what came of it too early."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from uuid import UUID
 
 from colonnade.persistence.store import Chain, Store
@@ -62,26 +61,18 @@ class _FlowState:
 class Turn:
     """The chains of some flows, which nobody else moves until they are handed over."""
 
-    def __init__(self) -> None:
-        self._flows: list[_FlowState] = []
+    def __init__(self, flows: Sequence[_FlowState], chains: Mapping[_Flow, dict[ChainId, ChainState]]) -> None:
+        self._flows = flows
         # As they were when the turn began: they may be forgotten meanwhile
-        self._chains: dict[_Flow, dict[ChainId, ChainState]] = {}
+        self._chains = chains
         self._handed_over = False
-
-    async def take(
-        self, key: _Flow, flow: _FlowState, read: Callable[[], Awaitable[dict[ChainId, ChainState]]]
-    ) -> None:
-        """Hold one more flow, whose chains `read` tells."""
-        await flow.lock.acquire()
-        self._flows.append(flow)
-        self._chains[key] = await read()
 
     def state(self, chain: ChainId) -> ChainState | None:
         """What is remembered of a chain; None when it is met for the first time."""
         return self._chains[_flow_of(chain)].get(chain)
 
     def hand_over(self, moved: Mapping[ChainId, ChainState]) -> None:
-        """Let the next begin where `moved` says; to be called when the store is about to be handed the unit.
+        """Let the next begin where `moved` says: when the store is about to be handed the unit, or has committed it.
 
         The store decides on this unit before it does on the next one's. If this one comes to nothing, so does that:
         its marks are not where it expects them.
@@ -129,11 +120,15 @@ class ChainStates:
     @asynccontextmanager
     async def turn(self, chains: Collection[ChainId]) -> AsyncIterator[Turn]:
         """One after the other for each flow, so that a chain's mark moves step by step; flows beside each other."""
-        turn = Turn()
+        flows: list[_FlowState] = []
+        read: dict[_Flow, dict[ChainId, ChainState]] = {}
+        turn = Turn(flows, read)
         try:
             for key in sorted({_flow_of(chain) for chain in chains}, key=str):  # in one order: none wait for each other
                 flow = self._flow(key)
-                await turn.take(key, flow, partial(self._read, key, flow))
+                await flow.lock.acquire()
+                flows.append(flow)
+                read[key] = await self._read(key, flow)
             yield turn
         finally:
             turn.end()

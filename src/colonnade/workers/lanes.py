@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from uuid import UUID
 
 from colonnade.brokers.broker import Broker, Carried
@@ -25,7 +24,7 @@ MANY_ROWS = 24
 together they would wait for it, come back together, and so on for ever."""
 
 LANE_ROWS = 1_024
-"""How many messages of a lane wait in memory; when there are more, the rest stays in the outbox until they left."""
+"""How many messages of a lane are in memory; when there are more, the rest stays in the outbox until they left."""
 
 _log = get_logger()
 
@@ -44,8 +43,8 @@ class _Batch:
 class Lane:
     """Publishes the messages of one topic, so that no topic waits for another's consumers.
 
-    Few batches at a time: what comes meanwhile goes together in the next. Many that come together are parted
-    `in_halves`. While one is not taken, none is begun.
+    Few batches at a time: what comes meanwhile goes together in the next, and none begins while one is refused. Many
+    that come together are parted where `in_halves` says so.
     `reached` says for each partition which message the broker has acknowledged last, and all before it.
     `moved` is called whenever that changes.
     """
@@ -93,7 +92,8 @@ class Lane:
         """Take `row`, which comes after all offered before; it is left in the outbox while too many wait here."""
         if row.seq <= self.reached.get(row.partition, 0):
             return
-        if self._left_after is None and len(self._waiting) >= LANE_ROWS:
+        kept = len(self._waiting) + sum(len(batch.carried) for batch in self._under_way)
+        if self._left_after is None and kept >= LANE_ROWS:
             self._left_after = row.seq - 1
         if self._left_after is None:
             self._waiting.append(row)
@@ -129,7 +129,8 @@ class Lane:
             count = (count + 1) // 2
         ahead = dict(self._ahead)
         carried = []
-        for row in islice(self._waiting, min(count, BATCH_ROWS)):
+        for _ in range(min(count, BATCH_ROWS)):
+            row = self._waiting.popleft()
             prev = ahead.get(row.partition, 0)
             carried.append(
                 Carried(
@@ -137,8 +138,6 @@ class Lane:
                 )
             )  # fmt: skip
             ahead[row.partition] = row.seq
-        for _ in carried:
-            self._waiting.popleft()
         self._ahead = ahead
         batch = _Batch(carried, ahead, self._world.clock.monotonic())
         self._under_way.append(batch)

@@ -163,6 +163,7 @@ class Inbox:
                 return
             try:
                 await self._commit(effects, at_hand, partial(turn.hand_over, after))
+                turn.hand_over(after)
             except BaseException:
                 turn.forget()  # nobody knows what was committed, for instance when the caller was cancelled
                 raise

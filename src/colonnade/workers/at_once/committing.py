@@ -104,7 +104,7 @@ class AtOnce:
     ) -> Committed:
         """Commit the unit that brings `messages`, together with those of theirs that are there in time.
 
-        `handing_over` is called when the store is about to be handed it.
+        `handing_over` is called when the store is about to be handed it, if whoever comes next may be tried meanwhile.
         """
         joint = Joint(self._start)
         for message in messages:
@@ -117,10 +117,13 @@ class AtOnce:
         try:
             for late in await joint.wait():
                 self._trying.may_not(late.message)
-            for doing in joint.joined():
+            joined = joint.joined()
+            for doing in joined:
                 self._trying.may(doing.message)
                 self._joined(doing.message.brought_by.consumer)
-            return await self._committed(joint, unit_with, handing_over)
+            if all(doing.may_be_followed for doing in joined):
+                handing_over()
+            return await self._committed(joint, unit_with)
         finally:
             self._foreground.beside -= begun
             joint.end()
@@ -181,7 +184,7 @@ class AtOnce:
         if self._doing.pop(number, None) is not None:
             doing.joint.ended()
 
-    async def _committed(self, joint: Joint, unit_with: UnitWith, handing_over: Callable[[], None]) -> Committed:
+    async def _committed(self, joint: Joint, unit_with: UnitWith) -> Committed:
         busy_lines = 0
         while True:
             joined = joint.joined()
@@ -190,7 +193,6 @@ class AtOnce:
             unit.followers = [relieved(doing.unit, done, itself=True) for doing in joined if doing.unit is not None]
             if any(doing.behind is not None for doing in joined):
                 say_once((unit, *unit.followers))
-            handing_over()
             try:
                 committed = await self._store.commit(unit)
             except asyncio.CancelledError:

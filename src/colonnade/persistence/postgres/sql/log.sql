@@ -98,9 +98,9 @@ BEGIN
     RETURN (SELECT r.reached FROM log_reach() r);
 END $$;
 
--- Messages, and beside them, in one row at least: up to where everything is decided, and what had been drawn by then. Whoever has seen
--- that everything is `decided` up to somewhere sees that far again: a writer that stalls before it takes its lock takes
--- the horizon back, and draws above what was seen.
+-- Messages, and beside them, in one row at least: up to where everything is decided, and what had been drawn by then.
+-- Whoever has seen that everything is `decided` up to somewhere sees that far again: a writer that stalls before it
+-- takes its lock takes the horizon back, and draws above what was seen.
 CREATE FUNCTION pending_messages(
     after bigint, wanted integer, decided bigint,
     OUT reached bigint, OUT drawn bigint, OUT seq bigint, OUT topic text, OUT partition integer, OUT key text, OUT id uuid,
