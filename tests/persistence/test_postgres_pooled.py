@@ -19,6 +19,7 @@ from colonnade.testing.conformance.store.inbox import InboxSuite
 from colonnade.testing.conformance.store.log import LogSuite
 from colonnade.testing.conformance.store.losses import LossSuite
 from colonnade.testing.conformance.store.outgoing import OutgoingSuite
+from colonnade.testing.conformance.store.parking import ParkingSuite
 from colonnade.testing.conformance.store.refusals import RefusalSuite
 from colonnade.testing.conformance.store.units import UnitSuite
 from colonnade.world import real_world
@@ -49,7 +50,9 @@ async def schema(postgres: PostgresServer) -> AsyncIterator[str]:
     await connection.close()
 
 
-class TestPooledStore(LogSuite, UnitSuite, RefusalSuite, InboxSuite, LossSuite, OutgoingSuite, ClosingSuite):
+class TestPooledStore(
+    LogSuite, UnitSuite, RefusalSuite, InboxSuite, ParkingSuite, LossSuite, OutgoingSuite, ClosingSuite
+):
     """The suite of every store, but for the machines, which would try the same statements in other orders."""
 
     @pytest.fixture(autouse=True)

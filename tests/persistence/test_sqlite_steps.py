@@ -7,10 +7,11 @@ from uuid import UUID
 import pytest
 
 from colonnade.persistence.sqlite import SqliteStore, open_sqlite_store
+from colonnade.persistence.sqlite.log import SqliteLog
 from colonnade.persistence.sqlite.opening import connect_to_read
 from colonnade.persistence.sqlite.outbox import SqliteOutbox
 from colonnade.persistence.sqlite.queries import SqliteQueries
-from colonnade.persistence.sqlite.rows import Pages, SqliteInbox, SqliteLog, SqliteTimers
+from colonnade.persistence.sqlite.rows import Pages, SqliteInbox, SqliteTimers
 from colonnade.persistence.unit import Append, ArmTimer, Deliver, Effect, NewEvent, Park, Publish, Retry, Unit
 from colonnade.world import real_world
 

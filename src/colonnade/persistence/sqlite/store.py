@@ -18,6 +18,7 @@ from colonnade.persistence.failures import StoreClosed, StoredAnswer, StoreFaile
 from colonnade.persistence.slots import slot_of
 from colonnade.persistence.sqlite.dialect import sqlite_dialect
 from colonnade.persistence.sqlite.leases import SqliteLeases
+from colonnade.persistence.sqlite.log import SqliteLog
 from colonnade.persistence.sqlite.losses import SqliteLosses
 from colonnade.persistence.sqlite.opening import (
     NotAStore,
@@ -33,7 +34,6 @@ from colonnade.persistence.sqlite.queries import ShortQueries, SqliteQueries, ro
 from colonnade.persistence.sqlite.rows import (
     Pages,
     SqliteInbox,
-    SqliteLog,
     SqliteTimers,
     answers_of,
     deferrals_of,

@@ -9,6 +9,7 @@ from colonnade.testing.conformance.store.log import LogSuite
 from colonnade.testing.conformance.store.log_machine import LogMachineSuite
 from colonnade.testing.conformance.store.losses import LossSuite
 from colonnade.testing.conformance.store.outgoing import OutgoingSuite
+from colonnade.testing.conformance.store.parking import ParkingSuite
 from colonnade.testing.conformance.store.refusals import RefusalSuite
 from colonnade.testing.conformance.store.units import UnitSuite
 
@@ -20,6 +21,7 @@ class StoreConformance(
     UnitSuite,
     RefusalSuite,
     InboxSuite,
+    ParkingSuite,
     LossSuite,
     AtOnceSuite,
     OutgoingSuite,
