@@ -24,6 +24,7 @@ INSTANCES = {"ordering": 2, "inventory": 2}
 CALM_MINUTES = 1.0
 """For so long customers come after the last fault: they must not be gone before it, and then all must go on."""
 
+BEGUN_SECONDS = 20.0
 FAULTS_A_MINUTE = 24
 BASKETS = 645
 DAY_MINUTES = 24 * 60
@@ -48,6 +49,7 @@ async def test_a_fleet_under_faults_loses_nothing_and_doubles_nothing(capsys: py
             shop = await customers(fleet, DAY_MINUTES / (MINUTES + CALM_MINUTES))
             faults = Faults(fleet, random.Random(SEED))  # noqa: S311 - when and what
             try:
+                await _begun(fleet, shop)
                 await _make(faults, shop)
                 played = await _told(shop)
             finally:
@@ -68,12 +70,28 @@ async def test_a_fleet_under_faults_loses_nothing_and_doubles_nothing(capsys: py
             assert faults.done.total() >= 20 * MINUTES
 
 
+async def _begun(fleet: Fleet, shop: Process) -> None:
+    """The first order is there: customers who cannot even open the books give up, and are right to."""
+    addresses = read_evidence(fleet.data)
+    assert addresses is not None
+    async with asyncio.timeout(BEGUN_SECONDS):
+        while not (await Ledger.read(addresses)).events["ordering.OrderPlaced"]:
+            await _still(shop)
+            await asyncio.sleep(0.1)
+
+
+async def _still(shop: Process) -> None:
+    if shop.returncode is not None:
+        _, told = await shop.communicate()
+        raise AssertionError(f"the customers were done before the faults were: {told.decode()}")
+
+
 async def _make(faults: Faults, shop: Process) -> None:
     """Faults at any moment while the customers come."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     while (passed := loop.time() - started) < 60 * MINUTES:
-        assert shop.returncode is None, "the customers were done before the faults were"
+        await _still(shop)
         await faults.one()
         # As many as there should have been by now: a fault that takes long is made up for
         due = 60 * (faults.done.total() + faults.chance.random()) / FAULTS_A_MINUTE
