@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -147,8 +148,8 @@ def test_a_host_that_is_killed_takes_all_along(tmp_path: Path, servers: list[str
         pass
 
 
-def test_a_terminal_shows_one_table(tmp_path: Path, servers: list[str]) -> None:
-    """Each process with its state, CPU, memory and the words of its last log line; Ctrl-C ends it."""
+def test_a_terminal_shows_one_table(tmp_path: Path, colonnade: Command, servers: list[str]) -> None:
+    """Each process with its state, CPU, memory and the words of its last log line, what the host logs above them."""
     command = [sys.executable, "-m", "colonnade.cli", "up", BAKERY, "--port", "0", "--data", str(tmp_path), *servers]
     with on_a_terminal(*command, cwd=ROOT) as (host, terminal):
         shown = ""
@@ -158,6 +159,12 @@ def test_a_terminal_shows_one_table(tmp_path: Path, servers: list[str]) -> None:
         rows = plain(shown)[: found.end()].splitlines()
         assert any(re.match(r"process\s+state\s+restarts\s+CPU\s+memory\s+log", row) for row in rows)
         assert any(re.match(r"baking\s+ready\s+\d+ %\s+\d+ MB\s+(info|warning) [a-z]", row) for row in rows)
+        above = re.compile(r"^\d\d:\d\d:\d\d\.\d+ info +operation done .*\n(?:.*\n)*baking-2 +ready", re.MULTILINE)
+        with ThreadPoolExecutor(1) as beside:  # as a terminal that nobody reads stops who writes to it
+            scaled = beside.submit(colonnade, "scale", "baking=2", "--data", str(tmp_path))
+            while not above.search(plain(shown)):
+                shown += os.read(terminal, 4096).decode()
+            assert scaled.result().returncode == 0
         processes = family(host.pid)
         os.write(terminal, CTRL_C)
         while "is stopping" not in shown:

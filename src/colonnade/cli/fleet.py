@@ -1,9 +1,10 @@
 """A fleet on the command line: one live table on a terminal, a line for each change elsewhere."""
 
 import asyncio
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from colonnade.observability.logs import STANDARD_ERROR, Outlet
 from colonnade.system import System
 from colonnade.system.hosts.fleet.host import FleetHost, FleetSettings, ServingFleet
 from colonnade.system.hosts.fleet.managed import Managed, State
@@ -25,8 +28,8 @@ _TAIL_BYTES = 4_096
 _STYLES = {State.READY: "green", State.STARTING: "yellow", State.WAITING: "red", State.UNREADY: "red"}
 
 
-async def run_fleet(system: System, settings: FleetSettings, world: World) -> None:
-    """Run `system` as a fleet until it is told to stop."""
+async def run_fleet(system: System, settings: FleetSettings, world: World, logs: Outlet) -> None:
+    """Run `system` as a fleet until it is told to stop; `logs` is where the lines of this process go."""
     console = Console()
     show = _Table() if console.is_terminal else _Lines()
 
@@ -41,7 +44,7 @@ async def run_fleet(system: System, settings: FleetSettings, world: World) -> No
         stopping=lambda: show.say(f"{system.name} is stopping; Ctrl-C again to leave at once."),
         changed=show.changed,
     )
-    with show.shown(console):
+    with show.shown(console, logs):
         refreshing = asyncio.create_task(show.refresh(host.running, world))
         try:
             await host.run()
@@ -54,7 +57,7 @@ async def run_fleet(system: System, settings: FleetSettings, world: World) -> No
 class _Lines:
     """What happens, line by line."""
 
-    def shown(self, console: Console) -> AbstractContextManager[object]:
+    def shown(self, console: Console, logs: Outlet) -> AbstractContextManager[None]:
         return nullcontext()
 
     def say(self, text: str) -> None:
@@ -84,9 +87,11 @@ class _Table:
         self._live: Live | None = None
         self._usage: dict[int, psutil.Process] = {}
 
-    def shown(self, console: Console) -> AbstractContextManager[object]:
-        self._live = Live(console=console, auto_refresh=False)
-        return self._live
+    @contextmanager
+    def shown(self, console: Console, logs: Outlet) -> Iterator[None]:
+        above = logs.led_to(_Above(console)) if os.isatty(STANDARD_ERROR) else nullcontext()
+        with Live(console=console, auto_refresh=False) as self._live, above:
+            yield
 
     def say(self, text: str) -> None:
         if self._live is not None:
@@ -101,7 +106,7 @@ class _Table:
             await world.sleep(REFRESH_SECONDS)
 
     def last(self, running: Sequence[Managed]) -> None:
-        if self._live is not None:
+        if self._live is not None and running:
             self._live.update(self._drawn(running), refresh=True)
 
     def _drawn(self, running: Sequence[Managed]) -> Table:
@@ -134,6 +139,21 @@ class _Table:
         except psutil.Error:
             return "", ""
         return f"{cpu:.0f} %", f"{memory / 1_000_000:.0f} MB"
+
+
+class _Above:
+    """Log lines where a table is drawn: they go above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def write(self, line: bytes) -> int:
+        text = Text.from_ansi(line.decode(errors="replace").removesuffix("\n"))
+        self._console.print(text, soft_wrap=True, highlight=False)
+        return len(line)
+
+    def flush(self) -> None:
+        self._console.file.flush()
 
 
 def _tail(log: Path) -> str:

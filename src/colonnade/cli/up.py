@@ -149,7 +149,7 @@ def up(
         StoreFailed,
         ServerFailed,
     ):
-        log_to_standard_error(os.environ, world.clock)
+        logs = log_to_standard_error(os.environ, world.clock)
         system = load_system(target)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             # A fleet's host begins sooner without what a system in one process needs, and the other way round
@@ -167,7 +167,7 @@ def up(
                 target, data, host, port, postgres, broker_kind, broker_url, valkey, purge or (),
                 _numbers(replicas or (), system), postgres_replica, tenants, postgres_direct,
             )  # fmt: skip
-            runner.run(run_fleet(system, settings_of_fleet, world))
+            runner.run(run_fleet(system, settings_of_fleet, world, logs))
 
 
 def _numbers(replicas: Sequence[str], system: System) -> Mapping[str, int]:

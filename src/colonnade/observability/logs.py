@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 import msgspec
 import structlog
@@ -19,6 +20,8 @@ __all__ = [
     "LogForm",
     "LogLevel",
     "LogSettings",
+    "Outlet",
+    "Sink",
     "configure_logs",
     "get_logger",
     "log_to_standard_error",
@@ -81,25 +84,79 @@ def get_logger() -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger())
 
 
-def configure_logs(settings: LogSettings, clock: Clock, out: BinaryIO, *, colours: bool = False) -> None:
+class Sink(Protocol):
+    """What takes the bytes of a line, or a part of them."""
+
+    def write(self, line: bytes, /) -> int:
+        """Take some; how many were taken."""
+        ...
+
+    def flush(self) -> None:
+        """Keep nothing back."""
+        ...
+
+
+class Outlet:
+    """Where lines go. When it is blocked for good (a closed pipe, a full disk) the work goes on without its log.
+
+    The first line that gets through again says how many did not.
+    """
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
+        self._lost_lines = 0
+
+    @contextmanager
+    def led_to(self, out: Sink) -> Iterator[None]:
+        """Write to `out` while the block lasts, as something else is drawn where the lines went."""
+        before, self._out = self._out, out
+        try:
+            yield
+        finally:
+            self._out = before
+
+    def write(self, line: bytes) -> int:
+        """Write a line, or count it as lost."""
+        try:
+            if self._lost_lines:
+                self._write_all(msgspec.json.encode({"event": "log lines lost", "count": self._lost_lines}) + b"\n")
+                self._lost_lines = 0
+            self._write_all(line)
+        except (OSError, ValueError):  # ValueError: the file was closed
+            self._lost_lines += 1
+        return len(line)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def _write_all(self, line: bytes) -> None:
+        # An unbuffered file may take a part, when a signal comes in between
+        while (written := self._out.write(line)) < len(line):
+            line = line[written:]
+        self._out.flush()
+
+
+def configure_logs(settings: LogSettings, clock: Clock, out: Sink, *, colours: bool = False) -> Outlet:
     """Write the lines of this process to `out`, those of libraries that use `logging` included.
 
     Done once, by the program and never by a library; loggers that were used before keep what they had.
     """
+    outlet = Outlet(out)
     level = _NUMBERS[settings.level]
     renderer = _Json(clock) if settings.form is LogForm.JSON else _Text(clock, colours=colours)
     structlog.configure(
         processors=[renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _Outlet(out))),
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, outlet)),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers = [_Forwarding()]
     root.setLevel(max(level, logging.WARNING))
+    return outlet
 
 
-def log_to_standard_error(environment: Mapping[str, str], clock: Clock) -> None:
+def log_to_standard_error(environment: Mapping[str, str], clock: Clock) -> Outlet:
     """Write the lines of this process to standard error, as `environment` says: on a terminal as text, in colours.
 
     Raises `InvalidLogSetting`.
@@ -108,7 +165,7 @@ def log_to_standard_error(environment: Mapping[str, str], clock: Clock) -> None:
     settings = LogSettings.of(environment, terminal=terminal)
     # Unbuffered, so that a line is written when it happens and a lost one is noticed
     out = open(STANDARD_ERROR, "wb", buffering=0, closefd=False)  # noqa: SIM115 - as long as the process lives
-    configure_logs(settings, clock, out, colours=terminal and "NO_COLOR" not in environment)
+    return configure_logs(settings, clock, out, colours=terminal and "NO_COLOR" not in environment)
 
 
 def _one_of(kind: type[S], environment: Mapping[str, str], variable: str, default: S) -> S:
@@ -219,36 +276,6 @@ def _printable(value: object) -> str:
     """`value` on one line; quoted where it has spaces, or characters that would steer the terminal."""
     text = str(value)
     return text if text.isprintable() and " " not in text and text else repr(text)
-
-
-class _Outlet:
-    """Where lines go. When it is blocked for good (a closed pipe, a full disk) the work goes on without its log.
-
-    The first line that gets through again says how many did not.
-    """
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self._lost_lines = 0
-
-    def write(self, line: bytes) -> int:
-        try:
-            if self._lost_lines:
-                self._write_all(msgspec.json.encode({"event": "log lines lost", "count": self._lost_lines}) + b"\n")
-                self._lost_lines = 0
-            self._write_all(line)
-        except (OSError, ValueError):  # ValueError: the file was closed
-            self._lost_lines += 1
-        return len(line)
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-    def _write_all(self, line: bytes) -> None:
-        # An unbuffered file may take a part, when a signal comes in between
-        while (written := self._out.write(line)) < len(line):
-            line = line[written:]
-        self._out.flush()
 
 
 class _Forwarding(logging.Handler):
