@@ -23,3 +23,17 @@ async def test_values_that_cannot_be_sent_leave_nothing_locked(postgres: Postgre
     await store.close()
     await watcher.execute(f'DROP SCHEMA "{schema}" CASCADE')
     await watcher.close()
+
+
+async def test_who_only_reads_writes_nothing_when_it_goes(postgres: PostgresServer) -> None:
+    """Nor does it try: the server has no error to log."""
+    schema = f"read_{WORLD.ids.new().hex}"
+    store = await open_postgres_store(postgres.url(), WORLD, schema=schema)
+    reader = await open_postgres_store(postgres.url(), WORLD, schema=schema, read_only=True)
+    assert await reader.log.read() == []
+    await reader.close()
+    assert schema not in postgres.child.log.read_text()
+    await store.close()
+    watcher = await asyncpg.connect(postgres.url())
+    await watcher.execute(f'DROP SCHEMA "{schema}" CASCADE')
+    await watcher.close()

@@ -69,7 +69,9 @@ class PostgresVersions:
                 raise write_failure(self._store, error) from error
 
     async def leave(self) -> None:
-        """Be there no more; who cannot say so is forgotten after `REGISTERED_SECONDS`."""
+        """Be there no more, if it ever was; who cannot say so is forgotten after `REGISTERED_SECONDS`."""
+        if not self._codes:
+            return
         async with self._link.held() as connection:
             try:
                 sql = _on(self._schema, "DELETE FROM {s}.instances WHERE id = $1")
