@@ -24,6 +24,7 @@ async def test_what_was_committed_outlives_a_kill(tmp_path: Path) -> None:
         # As durable as those of production, or a proof on development servers would prove nothing
         for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
             assert await _fetchval(url, f"SHOW {setting}") == "on", setting
+        assert "syncing data to disk ... ok" in server.child.log.read_text()
         connection = await asyncpg.connect(url)
         await connection.execute("CREATE TABLE kept (number integer)")
         await connection.execute("INSERT INTO kept VALUES (7)")

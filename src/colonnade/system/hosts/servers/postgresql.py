@@ -128,10 +128,9 @@ class PostgresServer(Server):
 
     async def fill(self, empty: Path) -> None:
         """Make a new data directory of an empty folder."""
-        # Without sync: a power cut before the first start has nothing to lose
         await self.run(
-            "initdb", "-D", str(empty), "-U", _SUPERUSER, "--auth=trust", "--no-sync", "--encoding=UTF8",
-            "--locale=C.UTF-8", "--data-checksums",
+            "initdb", "-D", str(empty), "-U", _SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8",
+            "--data-checksums",
         )  # fmt: skip
 
     async def run(self, name: str, *arguments: str) -> None:

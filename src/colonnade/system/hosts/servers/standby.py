@@ -43,7 +43,7 @@ class PostgresStandby(PostgresServer):
             await connection.close()
         await self.run(
             "pg_basebackup", "-d", self._primary.url(), "-D", str(empty), "-X", "stream", "-S", self._slot,
-            "--checkpoint=fast", "--write-recovery-conf", "--no-sync",
+            "--checkpoint=fast", "--write-recovery-conf",
         )  # fmt: skip
 
     async def promote(self) -> None:
