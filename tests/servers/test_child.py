@@ -70,6 +70,17 @@ async def test_it_gets_its_environment(tmp_path: Path) -> None:
     assert child.last_lines() == "7 True /"
 
 
+async def test_what_it_said_before_it_was_started_is_not_told(tmp_path: Path) -> None:
+    """A log goes on where it was; the cause of this end is not that of the last one."""
+    (tmp_path / "log").write_text("the disk is full\n")
+    child = Child("Again", [sys.executable, "-c", "print('no such port')"], tmp_path / "log")
+    for _ in range(2):
+        await child.start()
+        assert await child.wait() == 0
+        assert child.last_lines() == "no such port"
+    assert (tmp_path / "log").read_text() == "the disk is full\nno such port\nno such port\n"
+
+
 async def test_what_ends_at_once_tells_the_end_of_its_log(tmp_path: Path) -> None:
     """With its exit code, and no more lines than one wants to read."""
     told = "for line in range(100): print('line', line)\nraise SystemExit(3)"

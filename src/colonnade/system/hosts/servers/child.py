@@ -17,6 +17,8 @@ __all__ = ["Child", "ServerFailed", "User", "unprivileged"]
 LOG_LINES = 8
 """So many of the last lines of its log are told when a server fails."""
 
+_LOG_BYTES = 16_384
+
 
 class ServerFailed(Exception):
     """A server did not start, or ended by itself."""
@@ -69,6 +71,7 @@ class Child:
     orphan_signal: signal.Signals = signal.SIGKILL
     grace_seconds: float = 20.0
     _process: asyncio.subprocess.Process | None = None
+    _log_begin: int = 0
 
     @property
     def pid(self) -> int | None:
@@ -86,6 +89,7 @@ class Child:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         # In a session of its own: Ctrl-C at the terminal is ours to hand on
         with self.log.open("ab") as log:
+            self._log_begin = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", str(outlived.__file__), str(os.getpid()), str(int(self.orphan_signal)),
                 str(user.uid), str(user.gid), *self.command,
@@ -132,10 +136,14 @@ class Child:
                     os.close(process)
 
     def last_lines(self) -> str:
-        """How its log ends."""
-        if not self.log.exists():
+        """How its log ends, without what it said before it was last started."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(self._log_begin, self.log.stat().st_size - _LOG_BYTES))
+                said = log.read()
+        except FileNotFoundError:
             return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        return "\n".join(said.decode(errors="replace").splitlines()[-LOG_LINES:])
 
     def failed(self, reason: str) -> ServerFailed:
         """What to raise when it does not do what it should."""
