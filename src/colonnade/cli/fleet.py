@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
@@ -24,14 +23,13 @@ from colonnade.world import World
 __all__ = ["run_fleet"]
 
 REFRESH_SECONDS = 0.5
-_TAIL_BYTES = 4_096
 _STYLES = {State.READY: "green", State.STARTING: "yellow", State.WAITING: "red", State.UNREADY: "red"}
 
 
 async def run_fleet(system: System, settings: FleetSettings, world: World, logs: Outlet) -> None:
     """Run `system` as a fleet until it is told to stop; `logs` is where the lines of this process go."""
     console = Console()
-    show = _Table() if console.is_terminal else _Lines()
+    show = _Table(console) if console.is_terminal else _Lines()
 
     def ready(fleet: ServingFleet) -> None:
         show.say(_banner(system, settings.target, fleet))
@@ -44,7 +42,7 @@ async def run_fleet(system: System, settings: FleetSettings, world: World, logs:
         stopping=lambda: show.say(f"{system.name} is stopping; Ctrl-C again to leave at once."),
         changed=show.changed,
     )
-    with show.shown(console, logs):
+    with show.shown(logs):
         refreshing = asyncio.create_task(show.refresh(host.running, world))
         try:
             await host.run()
@@ -57,7 +55,7 @@ async def run_fleet(system: System, settings: FleetSettings, world: World, logs:
 class _Lines:
     """What happens, line by line."""
 
-    def shown(self, console: Console, logs: Outlet) -> AbstractContextManager[None]:
+    def shown(self, logs: Outlet) -> AbstractContextManager[None]:
         return nullcontext()
 
     def say(self, text: str) -> None:
@@ -83,19 +81,22 @@ class _Lines:
 class _Table:
     """All at a glance."""
 
-    def __init__(self) -> None:
-        self._live: Live | None = None
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False)
         self._usage: dict[int, psutil.Process] = {}
 
     @contextmanager
-    def shown(self, console: Console, logs: Outlet) -> Iterator[None]:
-        above = logs.led_to(_Above(console)) if os.isatty(STANDARD_ERROR) else nullcontext()
-        with Live(console=console, auto_refresh=False) as self._live, above:
+    def shown(self, logs: Outlet) -> Iterator[None]:
+        above = logs.led_to(self._log) if os.isatty(STANDARD_ERROR) else nullcontext()
+        with self._live, above:
             yield
 
     def say(self, text: str) -> None:
-        if self._live is not None:
-            self._live.console.print(text, highlight=False)
+        self._live.console.print(text, highlight=False)
+
+    def _log(self, line: bytes) -> None:
+        text = Text.from_ansi(line.decode(errors="replace").removesuffix("\n"))
+        self._live.console.print(text, soft_wrap=True, highlight=False)
 
     def changed(self, managed: Managed) -> None:
         return
@@ -106,7 +107,7 @@ class _Table:
             await world.sleep(REFRESH_SECONDS)
 
     def last(self, running: Sequence[Managed]) -> None:
-        if self._live is not None and running:
+        if running:
             self._live.update(self._drawn(running), refresh=True)
 
     def _drawn(self, running: Sequence[Managed]) -> Table:
@@ -124,7 +125,7 @@ class _Table:
                 str(managed.restarts) if managed.restarts else "",
                 cpu,
                 memory,
-                _tail(managed.runnable.child.log),
+                escape(_readable(managed.runnable.child.last_lines(1))),
             )
         return table
 
@@ -139,31 +140,6 @@ class _Table:
         except psutil.Error:
             return "", ""
         return f"{cpu:.0f} %", f"{memory / 1_000_000:.0f} MB"
-
-
-class _Above:
-    """Log lines where a table is drawn: they go above it."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def write(self, line: bytes) -> int:
-        text = Text.from_ansi(line.decode(errors="replace").removesuffix("\n"))
-        self._console.print(text, soft_wrap=True, highlight=False)
-        return len(line)
-
-    def flush(self) -> None:
-        self._console.file.flush()
-
-
-def _tail(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return escape(_readable(lines[-1])) if lines else ""
 
 
 def _readable(line: str) -> str:

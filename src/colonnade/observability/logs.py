@@ -2,11 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import msgspec
 import structlog
@@ -21,7 +21,6 @@ __all__ = [
     "LogLevel",
     "LogSettings",
     "Outlet",
-    "Sink",
     "configure_logs",
     "get_logger",
     "log_to_standard_error",
@@ -84,44 +83,33 @@ def get_logger() -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger())
 
 
-class Sink(Protocol):
-    """What takes the bytes of a line, or a part of them."""
-
-    def write(self, line: bytes, /) -> int:
-        """Take some; how many were taken."""
-        ...
-
-    def flush(self) -> None:
-        """Keep nothing back."""
-        ...
-
-
 class Outlet:
     """Where lines go. When it is blocked for good (a closed pipe, a full disk) the work goes on without its log.
 
     The first line that gets through again says how many did not.
     """
 
-    def __init__(self, out: Sink) -> None:
+    def __init__(self, out: BinaryIO) -> None:
         self._out = out
+        self._put: Callable[[bytes], None] = self._write_all
         self._lost_lines = 0
 
     @contextmanager
-    def led_to(self, out: Sink) -> Iterator[None]:
-        """Write to `out` while the block lasts, as something else is drawn where the lines went."""
-        before, self._out = self._out, out
+    def led_to(self, put: Callable[[bytes], None]) -> Iterator[None]:
+        """Give lines to `put` while the block lasts, as something else is drawn where they went."""
+        self._put = put
         try:
             yield
         finally:
-            self._out = before
+            self._put = self._write_all
 
     def write(self, line: bytes) -> int:
         """Write a line, or count it as lost."""
         try:
             if self._lost_lines:
-                self._write_all(msgspec.json.encode({"event": "log lines lost", "count": self._lost_lines}) + b"\n")
+                self._put(msgspec.json.encode({"event": "log lines lost", "count": self._lost_lines}) + b"\n")
                 self._lost_lines = 0
-            self._write_all(line)
+            self._put(line)
         except (OSError, ValueError):  # ValueError: the file was closed
             self._lost_lines += 1
         return len(line)
@@ -136,7 +124,7 @@ class Outlet:
         self._out.flush()
 
 
-def configure_logs(settings: LogSettings, clock: Clock, out: Sink, *, colours: bool = False) -> Outlet:
+def configure_logs(settings: LogSettings, clock: Clock, out: BinaryIO, *, colours: bool = False) -> Outlet:
     """Write the lines of this process to `out`, those of libraries that use `logging` included.
 
     Done once, by the program and never by a library; loggers that were used before keep what they had.

@@ -15,6 +15,7 @@ from colonnade.persistence.sqlite.dialect import sqlite_dialect
 from colonnade.persistence.sqlite.opening import connect_to_migrate
 from colonnade.persistence.sqlite.transactions import DRIVER_ERRORS, failed
 from colonnade.persistence.sqlite.versions import enter_line, version_of
+from colonnade.persistence.syncing import sync
 from colonnade.persistence.tables.declared import definitions, shape_of
 from colonnade.persistence.tables.marking import placed
 
@@ -105,12 +106,8 @@ def _keep_copy(connection: apsw.Connection, path: Path, copy: Path) -> None:
         older.unlink()
     os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection.execute("VACUUM INTO ?", (str(copy),))
-    for written in (copy, path.parent):
-        descriptor = os.open(written, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync(copy)
+    sync(path.parent)
 
 
 def _rebuild(connection: apsw.Connection, line: Line, name: str, found: FoundTable) -> None:

@@ -12,6 +12,7 @@ from colonnade.persistence.partitions import PARTITIONS
 from colonnade.persistence.sqlite.decimals import add_decimals
 from colonnade.persistence.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from colonnade.persistence.sqlite.versions import BEGIN_LINE, OWN_LINE, enter_line, version_of
+from colonnade.persistence.syncing import sync
 from colonnade.world import World
 
 __all__ = [
@@ -77,11 +78,7 @@ def make_store(path: Path, world: World) -> None:
     finally:
         connection.close()
     growing.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)
 
 
 def connect_to_read(path: Path) -> apsw.Connection:

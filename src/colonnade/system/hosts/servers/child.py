@@ -135,15 +135,16 @@ class Child:
                 for process in started:
                     os.close(process)
 
-    def last_lines(self) -> str:
-        """How its log ends, without what it said before it was last started."""
+    def last_lines(self, count: int = LOG_LINES) -> str:
+        """How its log ends, without what it said before it was last started; empty when it cannot be read."""
         try:
             with self.log.open("rb") as log:
-                log.seek(max(self._log_begin, self.log.stat().st_size - _LOG_BYTES))
+                end = log.seek(0, os.SEEK_END)
+                log.seek(max(self._log_begin, end - _LOG_BYTES))
                 said = log.read()
-        except FileNotFoundError:
+        except OSError:
             return ""
-        return "\n".join(said.decode(errors="replace").splitlines()[-LOG_LINES:])
+        return "\n".join(said.decode(errors="replace").splitlines()[-count:])
 
     def failed(self, reason: str) -> ServerFailed:
         """What to raise when it does not do what it should."""

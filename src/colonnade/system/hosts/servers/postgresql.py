@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+from colonnade.persistence.syncing import sync
 from colonnade.system.hosts.servers.child import Child, ServerFailed, unprivileged
 from colonnade.system.hosts.servers.ports import free_port
 from colonnade.system.hosts.servers.server import HOST, Server, running
@@ -168,6 +169,7 @@ class PostgresServer(Server):
             os.chown(making, self._user.uid, self._user.gid)
         await self.fill(making)
         making.rename(self._data)
+        sync(self._data.parent)
 
 
 @asynccontextmanager
