@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from colonnade.system.hosts.servers.child import Child, ServerFailed, User
+from colonnade.system.hosts.servers.ports import free_port
 from colonnade.system.hosts.servers.server import Server
 from colonnade.system.hosts.servers.wheels import program
 from colonnade.world import real_world
@@ -84,7 +85,7 @@ async def test_what_it_said_before_it_was_started_is_not_told(tmp_path: Path) ->
 async def test_what_ends_at_once_tells_the_end_of_its_log(tmp_path: Path) -> None:
     """With its exit code, and no more lines than one wants to read."""
     told = "for line in range(100): print('line', line)\nraise SystemExit(3)"
-    server = _Silent(Child("Brief", [sys.executable, "-c", told], tmp_path / "log"), 1, WORLD)
+    server = _Silent(Child("Brief", [sys.executable, "-c", told], tmp_path / "log"), free_port(), WORLD)
     with pytest.raises(ServerFailed) as failed:
         await server.start()
     assert str(failed.value).startswith("The server Brief failed: it ended before it was ready, with exit code 3;")

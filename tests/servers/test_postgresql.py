@@ -86,7 +86,7 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path, postgres: PostgresS
 
 async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     """With its exit code and the end of its log; and then does not run."""
-    server = PostgresServer(tmp_path, WORLD, port=1, connections=10, settings={"wal_level": "nonsense"})
+    server = PostgresServer(tmp_path, WORLD, port=free_port(), connections=10, settings={"wal_level": "nonsense"})
     with pytest.raises(ServerFailed, match=r"(?s)PostgreSQL failed: it ended before it was ready, .*wal_level.*nonse"):
         await server.start()
     assert not server.is_running
